@@ -1,0 +1,72 @@
+"""The reference host: a small home-care application with the chat installed in it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from flask_login import LoginManager
+from flask_migrate import Migrate
+
+from nursecare_chat import Chat
+
+from .models import ServiceRequest, User, db
+from .pages import pages
+from .seed import seed_command
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+
+login_manager = LoginManager()
+migrate = Migrate()
+chat = Chat()
+
+
+def create_app(config: Mapping[str, Any] | None = None) -> Flask:
+    """The application. ``NURSECARE_INSTANCE`` moves the instance folder, ``NURSECARE_DATABASE_URL`` the database."""
+    instance = os.environ.get("NURSECARE_INSTANCE") or str(ROOT / "instance")
+    app = Flask(__name__, instance_path=instance)
+    app.config.update(
+        SQLALCHEMY_DATABASE_URI=os.environ.get("NURSECARE_DATABASE_URL", "sqlite:///nursecare.db"),
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_HTTPONLY=True,
+    )
+    if "CHAT_ENABLED" not in os.environ:
+        app.config["CHAT_ENABLED"] = True
+    app.config.update(config or {})
+    if not app.secret_key:
+        app.secret_key = _secret_key(Path(instance, "secret-key"))
+    logging.basicConfig(
+        level=os.environ.get("NURSECARE_LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+
+    db.init_app(app)
+    migrate.init_app(app, db, directory=str(HERE / "migrations"))
+    login_manager.init_app(app)
+    login_manager.login_view = "pages.login"
+    chat.init_app(app, db=db, user_model=User, request_model=ServiceRequest)
+
+    app.register_blueprint(pages)
+    app.cli.add_command(seed_command)
+    return app
+
+
+@login_manager.user_loader
+def load_user(user_id: str) -> User | None:
+    return db.session.get(User, int(user_id))
+
+
+def _secret_key(path: Path) -> str:
+    """Made once; server and worker start at the same time and must agree on it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+    except FileExistsError:
+        pass
+    return path.read_text()

@@ -1,0 +1,65 @@
+"""Login, logout, the client's requests, the admin's inbox, and the page with the chat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, abort, current_app, jsonify, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user, login_required, login_user, logout_user
+
+from .models import ServiceRequest, User, db
+
+pages = Blueprint("pages", __name__)
+
+
+@pages.route("/login", methods=["GET", "POST"])
+def login() -> ResponseReturnValue:
+    if request.method == "GET":
+        return render_template("login.html", error=None)
+    given: Any = request.get_json(silent=True) if request.is_json else request.form
+    given = given if hasattr(given, "get") else {}
+    email, password = str(given.get("email", "")), str(given.get("password", ""))
+    user = db.session.scalar(db.select(User).where(User.email == email.strip().lower()))
+    if user is None or not user.check_password(password) or not login_user(user):
+        error = "This e-mail address and password do not match."
+        if request.is_json:
+            return jsonify(error=error), 401
+        return render_template("login.html", error=error), 401
+    if request.is_json:
+        return jsonify(id=user.id, name=user.name)
+    return redirect(url_for("pages.home"))
+
+
+@pages.post("/logout")
+@login_required
+def logout() -> ResponseReturnValue:
+    logout_user()
+    if request.is_json:
+        return jsonify(status="logged out")
+    return redirect(url_for("pages.login"))
+
+
+@pages.get("/")
+@login_required
+def home() -> str:
+    """The admin's inbox, or the client's own requests."""
+    thread = current_app.extensions["nursecare_chat"].models.ChatThread
+    query = (
+        db.select(ServiceRequest, thread)
+        .outerjoin(thread, thread.request_id == ServiceRequest.id)
+        .options(db.joinedload(ServiceRequest.client))
+        .order_by(ServiceRequest.visit_on)
+    )
+    if not current_user.is_admin:
+        query = query.where(ServiceRequest.client_id == current_user.id)
+    return render_template("home.html", rows=db.session.execute(query).all())
+
+
+@pages.get("/requests/<int:request_id>")
+@login_required
+def show_request(request_id: int) -> str:
+    service_request = db.session.get(ServiceRequest, request_id) or abort(404)
+    if not (current_user.is_admin or service_request.client_id == current_user.id):
+        abort(403)
+    return render_template("request.html", request=service_request)

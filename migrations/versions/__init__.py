@@ -1,0 +1,1 @@
+"""One module a step; see :mod:`nursecare_chat.migrations`."""

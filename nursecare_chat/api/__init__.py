@@ -1,0 +1,44 @@
+"""The REST interface: one module per resource, thin views over :mod:`nursecare_chat.service`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint
+from flask.blueprints import BlueprintSetupState
+
+from . import errors, gates, messages, stream, threads
+
+NAME = "nursecare_chat"
+
+ROUTES = (
+    ("POST", "/api/requests/<request_id>/chat/open", threads.open_thread),
+    ("GET", "/api/chat/threads/<thread_id>", threads.show_thread),
+    ("GET", "/api/chat/threads/<thread_id>/messages", messages.list_messages),
+    ("POST", "/api/chat/threads/<thread_id>/messages", messages.post_message),
+    ("PATCH", "/api/chat/threads/<thread_id>/close", threads.close_thread),
+    ("GET", "/api/chat/threads/<thread_id>/stream", stream.stream_thread),
+)
+CATCH_ALL = ("/api/chat/", "/api/chat/<path:rest>", "/api/requests/<request_id>/chat/open")
+
+
+def create_blueprint() -> Blueprint:
+    """The routes, with their gates and error handlers."""
+    blueprint = Blueprint(NAME, __name__)
+    blueprint.before_request(gates.before_request)
+    errors.register(blueprint)
+    for method, path, view in ROUTES:
+        blueprint.add_url_rule(path, view.__name__, view, methods=[method])
+    blueprint.record(_add_catch_all)
+    return blueprint
+
+
+def _add_catch_all(setup: BlueprintSetupState) -> None:
+    """Rules for any method at all: ``add_url_rule`` would make ``GET`` of none."""
+    app: Any = setup.app
+    endpoint = f"{NAME}.{errors.UNKNOWN}"
+    app.view_functions[endpoint] = errors.unknown
+    for path in CATCH_ALL:
+        rule = app.url_rule_class(path, endpoint=endpoint, methods=None, strict_slashes=False)
+        rule.provide_automatic_options = False
+        app.url_map.add(rule)

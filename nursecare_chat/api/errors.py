@@ -1,0 +1,91 @@
+"""Errors of our routes as JSON, the host's handlers untouched (contract C7, C12, C16)."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+from flask import Blueprint, Response, current_app, got_request_exception, request
+from flask_login import current_user
+from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import MethodNotAllowed as RoutingMethodNotAllowed
+from werkzeug.exceptions import NotFound as RoutingNotFound
+from werkzeug.routing import RequestRedirect
+
+from ..errors import ChatError, DatabaseError, MethodNotAllowed, NotFound
+from ..keys import wire
+from . import gates
+from .responses import answer, refusal
+
+log = logging.getLogger(__name__)
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+DENIALS = frozenset({401, 403, 429})
+UNKNOWN = "unknown"
+
+
+def register(blueprint: Blueprint) -> None:
+    blueprint.register_error_handler(ChatError, refused)
+    blueprint.register_error_handler(DatabaseError, database_failed)
+    blueprint.register_error_handler(HTTPException, http_error)
+    blueprint.register_error_handler(Exception, unexpected)
+
+
+def refused(error: ChatError) -> Response:
+    if error.status in DENIALS:
+        gates.state().metrics.count("denials", error.code)
+        log.info(
+            "chat request denied",
+            extra={
+                "chat": True,
+                "reason": error.code,
+                "endpoint": request.endpoint,
+                "userId": _user_id() if error.status != 401 else None,
+            },
+        )
+    return refusal(error)
+
+
+def _user_id() -> int | str | None:
+    if getattr(current_user, "is_authenticated", False):
+        return wire(gates.state().access.user_id(gates.user()))
+    return None
+
+
+def database_failed(error: DatabaseError) -> Response:
+    log.error("chat database error: %s", error, extra={"chat": True, "reason": error.kind, "sqlstate": error.sqlstate})
+    return refusal(error)
+
+
+def http_error(error: HTTPException) -> Response:
+    """What Werkzeug or the host aborts with while one of our routes runs."""
+    name = (error.name or "error").lower().replace(" ", "_")
+    return answer({"code": name, "message": error.name, "errors": {}}, error.code or 500)
+
+
+def unexpected(error: Exception) -> Response:
+    """As Flask does it: signal, log, then 500, or the exception itself where the host wants to see it."""
+    app: Any = current_app._get_current_object()
+    propagate = app.config["PROPAGATE_EXCEPTIONS"]
+    if propagate or (propagate is None and (app.testing or app.debug)):
+        raise error
+    got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
+    app.log_exception(sys.exc_info())
+    return refusal(ChatError())
+
+
+def unknown(rest: str = "", **ids: str) -> Response:
+    """404 or 405 for whatever no route of ours answers, found by asking the URL map for each method (C12)."""
+    adapter = current_app.create_url_adapter(request)
+    allowed = []
+    for method in METHODS:
+        try:
+            rule, _ = adapter.match(method=method, return_rule=True)
+        except (RoutingNotFound, RoutingMethodNotAllowed, RequestRedirect):
+            continue
+        if rule.endpoint != request.endpoint:
+            allowed.append(method)
+    if allowed:
+        raise MethodNotAllowed(headers={"Allow": ", ".join(allowed)})
+    raise NotFound()

@@ -1,0 +1,132 @@
+"""The gates that every request passes, in the contract's order (C11).
+
+flag → body size → cross-site → login, for every route of the blueprint in :func:`before_request`; then, where a
+route needs them: lookup → policy (:func:`thread`) → thread state (:func:`require_open`) → content type → validation
+(:func:`json_body`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from flask import current_app, request
+from flask_login import current_user
+from sqlalchemy import Row
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from ..config import is_enabled
+from ..errors import (
+    BodyTooLarge,
+    ConfigurationError,
+    CrossSite,
+    Disabled,
+    NotFound,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
+from ..keys import parse_integer
+from ..service.access import is_active
+from .loading import parse_json
+
+if TYPE_CHECKING:
+    from ..extension import ChatState
+
+MAX_BODY = 64 * 1024
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def state() -> ChatState:
+    """This application's chat."""
+    chat: ChatState = current_app.extensions["nursecare_chat"]
+    return chat
+
+
+def before_request() -> None:
+    if not is_enabled(current_app.config):
+        raise Disabled()
+    if request.method == "OPTIONS" and request.url_rule and request.url_rule.provide_automatic_options:
+        return  # a CORS preflight carries no cookie; Flask answers it with the methods there are
+    _require_small_body()
+    if request.method not in SAFE_METHODS:
+        _require_same_site()
+    _require_login()
+
+
+def _require_small_body() -> None:
+    """Reads at most one byte too many, chunked bodies included."""
+    request.max_content_length = MAX_BODY
+    try:
+        size = len(request.get_data())
+    except RequestEntityTooLarge:
+        raise BodyTooLarge() from None
+    if size > MAX_BODY:  # a hook of the host's had read it before
+        raise BodyTooLarge()
+
+
+def _require_same_site() -> None:
+    """Fetch metadata, else ``Origin`` against ``Host`` (C14, OWASP CSRF cheat sheet)."""
+    origin = request.headers.get("Origin")
+    if origin is not None and origin.lower().rstrip("/") in state().config.trusted_origins:
+        return
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        same = site.lower() in ("same-origin", "none")
+    else:
+        same = origin is None or _same_host(origin, request.headers.get("Host", ""))
+    if not same:
+        raise CrossSite()
+
+
+def _same_host(origin: str, host: str) -> bool:
+    """Whether both name one host and port; a TLS-terminating proxy may hide the scheme, so it does not count."""
+    try:
+        there, here = urlsplit(origin), urlsplit(f"//{host}")
+        default = DEFAULT_PORTS.get(there.scheme)
+        return bool(there.hostname) and (there.hostname, there.port or default) == (here.hostname, here.port or default)
+    except ValueError:
+        return False
+
+
+def _require_login() -> None:
+    """Never Flask-Login's own answer to this: that may be a redirect or HTML (C12)."""
+    if not hasattr(current_app, "login_manager"):
+        raise ConfigurationError("The chat needs Flask-Login: call LoginManager(app) and give it a user_loader.")
+    if not (current_user.is_authenticated and is_active(current_user)):
+        raise Unauthenticated()
+
+
+def user() -> Any:
+    """Who is logged in: the host's own user object."""
+    return current_user._get_current_object()
+
+
+def thread(text: str, ability: str) -> Row[Any]:
+    """The thread that the path names, if the user may do ``ability`` to it.
+
+    :raises NotFound: if it names nothing.
+    :raises Forbidden: if the policy says no.
+    """
+    chat = state()
+    thread_id = parse_integer(text)
+    if thread_id is None:
+        raise NotFound("No such chat.")
+    row = chat.threads.get(thread_id)
+    chat.access.authorize(user(), ability, row, thread_id=row.id)
+    return row
+
+
+def require_open(row: Row[Any]) -> None:
+    state().threads.require_open(row)
+
+
+def json_body() -> dict[str, Any]:
+    """The strictly read body.
+
+    :raises UnsupportedMediaType: if it is not ``application/json``.
+    :raises ValidationFailed: if it is no sound JSON object.
+    """
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType()
+    return parse_json(request.get_data())

@@ -1,0 +1,56 @@
+"""A thread's event stream (contract C29, C30, C32, C35, C45)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from flask import Response, request
+from sqlalchemy import Row
+
+from ..errors import DatabaseUnavailable
+from ..stream import event
+from ..stream.body import SURPLUS_RETRY, StreamBody, replay_once
+from ..stream.hub import Stream
+from . import gates
+
+log = logging.getLogger(__name__)
+
+
+def stream_thread(thread_id: str) -> Response:
+    try:
+        row = gates.thread(thread_id, "view")
+    except DatabaseUnavailable as error:  # any status but 200 would be final for EventSource (C35)
+        log.error("chat stream refused: %s", error, extra={"chat": True})
+        return _event_stream([event.retry(SURPLUS_RETRY)])
+    chat = gates.state()
+    given = request.headers.get("Last-Event-ID") or request.args.get("lastEventId") or None
+    position, first = _start(row, given)
+    if position > row.last_seq:
+        return Response(status=204, headers={"Cache-Control": "no-store"})
+    stream = Stream(row.id, chat.access.user_id(gates.user()), position)
+    prelude = event.retry_with_jitter() + first
+    if request.environ.get("wsgi.multithread"):
+        return _event_stream(StreamBody(chat.hub, stream, prelude, request.environ))
+    chat.warn_once("this worker serves one request at a time, so chats work by reconnecting; use gevent or threads")
+    return _event_stream(replay_once(chat.hub, stream, prelude))
+
+
+def _start(row: Row[Any], given: str | None) -> tuple[int, bytes]:
+    """Where the stream starts and the frame that says so; past the end for a client that has seen it all (C30, C32)."""
+    if given is None:
+        return row.last_seq, event.position(row.last_seq)
+    position = event.parse_last_event_id(given)
+    end = row.last_seq + (row.status == "closed")
+    if position is None or position > end:
+        return row.last_seq, event.reset(row.id, row.last_seq)
+    return position, b""
+
+
+def _event_stream(frames: Iterable[bytes]) -> Response:
+    response = Response(frames, content_type="text/event-stream")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response

@@ -1,0 +1,108 @@
+"""``flask chat …`` (contract C42)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from flask import current_app
+from flask.cli import AppGroup
+from huey.consumer import Consumer
+
+from .errors import ConfigurationError, DatabaseError
+from .install_migrations import install
+from .tasks import PICKUP
+
+if TYPE_CHECKING:
+    from .extension import ChatState
+
+chat_cli = AppGroup("chat", help="The request chat: migrations, worker, purges.")
+
+
+def _state() -> ChatState:
+    state: ChatState = current_app.extensions["nursecare_chat"]
+    return state
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@chat_cli.command("install-migrations")
+def install_migrations() -> None:
+    """Write the chat's revisions into this application's migrations folder."""
+    written = install(current_app._get_current_object(), _state().models)  # type: ignore[attr-defined]
+    for path in written:
+        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        click.echo(f"Wrote {shown}")
+    click.echo("Now run `flask db upgrade`." if written else "Nothing to do: every revision is there.")
+
+
+@chat_cli.command("worker")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Threads that run tasks.")
+def worker(workers: int) -> None:
+    """Run the tasks that erase closed chats, until SIGINT or SIGTERM."""
+    state = _state()
+    if state.tasks.huey.immediate:
+        raise ConfigurationError(
+            "The queue runs tasks inside the web process (CHAT_QUEUE_URL=memory:// or an immediate Huey), so there is"
+            " nothing for a worker to do."
+        )
+    with _plain_errors():
+        waiting = len(state.purges.due())
+    state.tasks.prepare()
+    click.echo(f"Chat worker ready, {waiting} purge(s) due.")
+    Consumer(state.tasks.huey, workers=workers, **PICKUP).run()
+
+
+@chat_cli.command("purge")
+@click.option("--thread", type=click.IntRange(1), help="Only this thread.")
+@click.option("--dry-run", is_flag=True, help="Only say which purges are due.")
+def purge(thread: int | None, dry_run: bool) -> None:
+    """Attempt every purge that is due, here and now."""
+    state = _state()
+    failed = 0
+    with _plain_errors():
+        due = [candidate for candidate in state.purges.due() if thread in (None, candidate)]
+        if dry_run:
+            click.echo("\n".join(f"thread {candidate} is due" for candidate in due) or "Nothing is due.")
+            return
+        with click.progressbar(due, label="Purging") as bar:
+            for candidate in bar:
+                failed += not state.purges.run(candidate)
+    click.echo(f"{len(due) - failed} of {len(due)} purged.")
+    if failed:
+        raise click.ClickException(f"{failed} purge(s) failed or are another worker's; the log says why.")
+
+
+@chat_cli.command("forget")
+@click.option("--request", "request_id", help="The request whose chat's rows are deleted.")
+@click.option("--user", "user_id", help="The user whose chats' rows are deleted.")
+def forget(request_id: str | None, user_id: str | None) -> None:
+    """Delete the rows of settled chats, so that a request or user can be deleted; receipts stay."""
+    if (request_id is None) == (user_id is None):
+        raise click.UsageError("Give either --request or --user.")
+    state = _state()
+    models = state.models
+    text, key, model = (
+        (request_id, models.request_key, models.request_model)
+        if request_id is not None
+        else (user_id, models.user_key, models.user_model)
+    )
+    parsed = key.parse(text or "")
+    with _plain_errors(), state.database.session() as session:
+        subject = parsed is not None and session.get(model, parsed)
+    if not subject:
+        raise click.ClickException(f"There is no {model.__name__} {text!r}.")
+    with _plain_errors():
+        forgotten, kept = state.threads.forget(subject)
+    click.echo(f"{forgotten} chat(s) forgotten.")
+    if kept:
+        raise click.ClickException(f"{kept} chat(s) stay: they are open or not purged yet. Close them, then try again.")

@@ -1,0 +1,219 @@
+"""The extension object: wiring only (contract C1 to C7)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import Blueprint, Flask, current_app
+from flask_login import user_logged_out
+from flask_sqlalchemy import SQLAlchemy
+from huey import Huey
+
+from . import config as configuration
+from .api import create_blueprint
+from .cli import chat_cli
+from .errors import ConfigurationError
+from .keys import wire
+from .metrics import Metrics
+from .models import ChatModels, build_models
+from .policy import ChatThreadPolicy, bind
+from .service.access import Access
+from .service.log import Log
+from .service.messages import Messages
+from .service.purges import Purges
+from .service.threads import Threads
+from .service.unit_of_work import Database
+from .stream.doorbell import Doorbell, MemoryDoorbell, Ring
+from .stream.hub import Hub, Limits
+from .tasks import Tasks, make_huey
+
+log = logging.getLogger(__name__)
+
+KEY = "nursecare_chat"
+
+EXAMPLE = "chat.init_app(app, db=db, user_model=User, request_model=ServiceRequest)"
+
+
+@dataclass
+class ChatState:
+    """Everything the chat has for one application; in ``app.extensions["nursecare_chat"]``."""
+
+    config: configuration.ChatConfig
+    models: ChatModels
+    metrics: Metrics
+    database: Database
+    access: Access
+    threads: Threads
+    messages: Messages
+    purges: Purges
+    tasks: Tasks
+    doorbell: Doorbell
+    log: Log
+    hub: Hub
+    _warned: set[str] = field(default_factory=set)
+
+    def warn_once(self, what: str) -> None:
+        """Log a warning the first time it is true in this process."""
+        if what not in self._warned:
+            self._warned.add(what)
+            log.warning("chat: %s", what, extra={"chat": True})
+
+    def disconnect(self, user: Any) -> None:
+        """End all of a user's streams, in every process (C34)."""
+        user_id = getattr(user, self.access.policy.user_key, None)
+        if user_id is not None:
+            self.doorbell.ring(Ring("disconnect", user=wire(user_id)))
+
+    def on_user_logged_out(self, sender: Flask, user: Any = None, **extra: Any) -> None:
+        self.disconnect(user)
+
+
+class Chat:
+    """The plugin. One object serves any number of applications; what belongs to one is in ``app.extensions``.
+
+    ::
+
+        chat = Chat()
+        chat.init_app(app, db=db, user_model=User, request_model=ServiceRequest)
+    """
+
+    def __init__(self) -> None:
+        self.blueprint: Blueprint = create_blueprint()
+
+    def init_app(
+        self,
+        app: Flask,
+        *,
+        db: SQLAlchemy | None = None,
+        user_model: type | None = None,
+        request_model: type | None = None,
+        huey: Huey | None = None,
+        policy: type[ChatThreadPolicy] | ChatThreadPolicy | None = None,
+        request_client: str | Callable[[Any], Any] | None = None,
+    ) -> None:
+        """Install the chat into ``app``. Never touches the database (C1).
+
+        :param db: the host's Flask-SQLAlchemy object.
+        :param user_model: the host's user class; :param request_model: the class of what a chat is about.
+        :param huey: the host's Huey instance; without it one is made from ``CHAT_QUEUE_URL``.
+        :param policy: a :class:`ChatThreadPolicy` subclass or instance.
+        :param request_client: the attribute that holds a request's client id (default ``"client_id"``), or a callable
+            that gives it for a request.
+        :raises ConfigurationError: naming what is missing or wrong and what to do.
+        """
+        for name, value in (("db", db), ("user_model", user_model), ("request_model", request_model)):
+            if value is None:
+                raise ConfigurationError(f"chat.init_app needs {name}=…, for example: {EXAMPLE}")
+        assert db is not None and user_model is not None and request_model is not None
+        if not isinstance(db, SQLAlchemy):
+            raise ConfigurationError(f"chat.init_app: db={db!r} is no Flask-SQLAlchemy object; {EXAMPLE}")
+        if KEY in app.extensions:
+            raise ConfigurationError("chat.init_app was called twice for one application; call it once.")
+
+        enabled, config = configuration.load(app.config)
+        models = build_models(db, user_model, request_model)
+        bound = bind(policy, user_key=_attribute(user_model, models), request_client=request_client)
+        _check_request_client(bound, request_model)
+
+        app.config["CHAT_ENABLED"] = enabled
+        state = _assemble(app, db, config, models, bound, huey)
+        app.extensions[KEY] = state
+        app.register_blueprint(self.blueprint)
+        app.cli.add_command(chat_cli)
+        user_logged_out.connect(state.on_user_logged_out, app)
+        if enabled and not (app.debug or app.testing):
+            for warning in configuration.warnings(config):
+                state.warn_once(warning)
+
+    @property
+    def models(self) -> ChatModels:
+        """The current application's ``ChatThread`` and its siblings, for the host's own queries."""
+        return current_app.extensions[KEY].models
+
+    def disconnect(self, user: Any) -> None:
+        """End all streams of ``user`` at once, for example after disabling the account (C34).
+
+        Needs an application context.
+        """
+        current_app.extensions[KEY].disconnect(user)
+
+    def forget(self, subject: Any) -> tuple[int, int]:
+        """Delete the rows of a request's or a user's settled chats, so that the host can delete its own row (C9).
+
+        Needs an application context.
+
+        :param subject: an instance of the host's request or user class.
+        :returns: ``(chats forgotten, chats kept because they are open or not purged yet)``.
+        """
+        result: tuple[int, int] = current_app.extensions[KEY].threads.forget(subject)
+        return result
+
+
+def _attribute(model: Any, models: ChatModels) -> str:
+    """What the host calls its users' primary key."""
+    name: str = model.__mapper__.get_property_by_column(models.user_key.column).key
+    return name
+
+
+def _check_request_client(policy: ChatThreadPolicy, request_model: type) -> None:
+    name = policy.request_client
+    if (
+        type(policy).client_of is ChatThreadPolicy.client_of
+        and isinstance(name, str)
+        and not hasattr(request_model, name)
+    ):
+        raise ConfigurationError(
+            f"chat.init_app: {request_model.__name__} has no attribute {name!r}; say where a request's client id is with"
+            ' request_client="…" or a callable.'
+        )
+
+
+def _assemble(
+    app: Flask,
+    db: SQLAlchemy,
+    config: configuration.ChatConfig,
+    models: ChatModels,
+    policy: ChatThreadPolicy,
+    huey: Huey | None,
+) -> ChatState:
+    def host_engine() -> Any:
+        with app.app_context():
+            return db.engine
+
+    def secret() -> bytes:
+        key = app.secret_key
+        if not key:
+            raise ConfigurationError("SECRET_KEY is not set; logins and the chat need it.")
+        return hmac.digest(key if isinstance(key, bytes) else key.encode(), b"nursecare_chat", hashlib.sha256)
+
+    def lost_access(pairs: Iterable[tuple[Hashable, int]]) -> set[tuple[Hashable, int]]:
+        return access.lost(pairs) if configuration.is_enabled(app.config) else set(pairs)
+
+    options = {**getattr(db, "_engine_options", {}), **app.config.get("SQLALCHEMY_ENGINE_OPTIONS", {})}
+    database = Database(host_engine, options)
+    metrics = Metrics()
+    doorbell = MemoryDoorbell()
+    access = Access(policy, models, database, metrics)
+    tasks = Tasks(app, huey or make_huey(config.queue_url, app.instance_path), lambda: purges)
+    purges = Purges(database, models, metrics, config.redact_messages, tasks.wake)
+    reader = Log(database, models)
+    limits = Limits(config.stream_heartbeat, config.stream_max_age, config.max_streams_per_user)
+    return ChatState(
+        config=config,
+        models=models,
+        metrics=metrics,
+        database=database,
+        access=access,
+        threads=Threads(database, models, access, purges, metrics, doorbell.ring),
+        messages=Messages(database, models, metrics, doorbell.ring, secret),
+        purges=purges,
+        tasks=tasks,
+        doorbell=doorbell,
+        log=reader,
+        hub=Hub(reader, lost_access, doorbell, limits, app.app_context),
+    )

@@ -1,0 +1,278 @@
+"""The chat's tables, built against the host's own users and requests (contract C2, C8, C9)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+    literal,
+    text,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.schema import conv
+from sqlalchemy.sql.functions import FunctionElement
+
+from .errors import ConfigurationError
+from .keys import HostKey
+
+TABLES = ("chat_threads", "chat_messages", "chat_uploads", "chat_purges")
+
+
+class utcnow(FunctionElement[Any]):
+    """The database's clock, UTC without a zone: machines' clocks differ, the database has one (C36).
+
+    ``utcnow()``, or ``utcnow(60)`` for a minute from now.
+    """
+
+    type = DateTime()
+    inherit_cache = True
+
+    def __init__(self, seconds: int = 0) -> None:
+        super().__init__(literal(seconds, Integer()))
+
+
+@compiles(utcnow)
+def _utcnow(element: utcnow, compiler: Any, **kw: Any) -> str:
+    seconds = compiler.process(element.clauses, **kw)
+    return f"(clock_timestamp() AT TIME ZONE 'utc' + make_interval(secs => {seconds}))"
+
+
+@compiles(utcnow, "sqlite")
+def _utcnow_sqlite(element: utcnow, compiler: Any, **kw: Any) -> str:
+    seconds = compiler.process(element.clauses, **kw)
+    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', {seconds} || ' seconds') || '000')"
+
+
+def big_id() -> Any:
+    """bigint; on SQLite only ``INTEGER`` counts up by itself."""
+    return BigInteger().with_variant(Integer(), "sqlite")
+
+
+@dataclass(frozen=True)
+class ChatModels:
+    """The classes made for one pair of host classes; ``*_table`` are the same as Core tables."""
+
+    ChatThread: type
+    ChatMessage: type
+    ChatUpload: type
+    ChatPurge: type
+    user_model: type
+    request_model: type
+    user_key: HostKey
+    request_key: HostKey
+
+    @property
+    def threads(self) -> Table:
+        return self.ChatThread.__table__
+
+    @property
+    def messages(self) -> Table:
+        return self.ChatMessage.__table__
+
+    @property
+    def purges(self) -> Table:
+        return self.ChatPurge.__table__
+
+
+def thread_table(metadata: MetaData, user: HostKey, request: HostKey) -> Table:
+    """``chat_threads``: one per request, for ever (C8, C17, C18)."""
+    return Table(
+        "chat_threads",
+        metadata,
+        Column("id", big_id(), primary_key=True, autoincrement=True),
+        Column(
+            "request_id",
+            request.type,
+            ForeignKey(request.target, name=conv("fk_chat_threads_request_id"), ondelete="RESTRICT"),
+            nullable=False,
+        ),
+        Column(
+            "admin_id",
+            user.type,
+            ForeignKey(user.target, name=conv("fk_chat_threads_admin_id"), ondelete="SET NULL"),
+            nullable=True,
+        ),
+        Column(
+            "client_id",
+            user.type,
+            ForeignKey(user.target, name=conv("fk_chat_threads_client_id"), ondelete="RESTRICT"),
+            nullable=False,
+        ),
+        Column("status", String(16), nullable=False, server_default=text("'open'")),
+        Column("opened_at", DateTime(), nullable=False),
+        Column("closed_at", DateTime(), nullable=True),
+        Column("last_seq", BigInteger(), nullable=False, server_default=text("0")),
+        UniqueConstraint("request_id", name=conv("uq_chat_threads_request_id")),
+        CheckConstraint("status IN ('open', 'closed')", name=conv("ck_chat_threads_status")),
+        CheckConstraint("(status = 'open') = (closed_at IS NULL)", name=conv("ck_chat_threads_closed_at")),
+        Index(conv("ix_chat_threads_admin_id_status"), "admin_id", "status"),
+        Index(conv("ix_chat_threads_client_id"), "client_id"),
+        sqlite_autoincrement=True,  # an id, and so a blob prefix, is never used twice
+    )
+
+
+def message_table(metadata: MetaData, user: HostKey, threads: str) -> Table:
+    """``chat_messages``: the log. ``seq`` is dense from 1 in its thread; no index holds what people wrote (C8)."""
+    return Table(
+        "chat_messages",
+        metadata,
+        Column("id", big_id(), primary_key=True, autoincrement=True),
+        Column(
+            "thread_id",
+            big_id(),
+            ForeignKey(f"{threads}.id", name=conv("fk_chat_messages_thread_id"), ondelete="CASCADE"),
+            nullable=False,
+        ),
+        Column(
+            "sender_id",
+            user.type,
+            ForeignKey(user.target, name=conv("fk_chat_messages_sender_id"), ondelete="RESTRICT"),
+            nullable=False,
+        ),
+        Column("type", String(16), nullable=False),
+        Column("text", Text(), nullable=True),
+        Column("latitude", Numeric(10, 7, asdecimal=False), nullable=True),
+        Column("longitude", Numeric(10, 7, asdecimal=False), nullable=True),
+        Column("media_path", String(2048), nullable=True),
+        Column("created_at", DateTime(), nullable=False),
+        Column("seq", BigInteger(), nullable=False),
+        Column("client_message_id", String(64), nullable=True),
+        Column("client_message_key", LargeBinary(32), nullable=True),
+        Column("sealed", LargeBinary(), nullable=True),
+        UniqueConstraint("thread_id", "seq", name=conv("uq_chat_messages_thread_id_seq")),
+        UniqueConstraint(
+            "thread_id", "sender_id", "client_message_key", name=conv("uq_chat_messages_client_message_key")
+        ),
+        Index(conv("ix_chat_messages_thread_id_created_at"), "thread_id", "created_at"),
+        Index(conv("ix_chat_messages_sender_id"), "sender_id"),
+        sqlite_autoincrement=True,
+    )
+
+
+def upload_table(metadata: MetaData, user: HostKey, threads: str) -> Table:
+    """``chat_uploads``: what was issued to whom, until when, posted or not (C8, C24)."""
+    return Table(
+        "chat_uploads",
+        metadata,
+        Column("id", big_id(), primary_key=True, autoincrement=True),
+        Column(
+            "thread_id",
+            big_id(),
+            ForeignKey(f"{threads}.id", name=conv("fk_chat_uploads_thread_id"), ondelete="CASCADE"),
+            nullable=False,
+        ),
+        Column(
+            "sender_id",
+            user.type,
+            ForeignKey(user.target, name=conv("fk_chat_uploads_sender_id"), ondelete="RESTRICT"),
+            nullable=False,
+        ),
+        Column("media_path", String(2048), nullable=False),
+        Column("content_type", String(32), nullable=False),
+        Column("size", BigInteger(), nullable=False),
+        Column("expires_at", DateTime(), nullable=False),
+        Column("posted", Boolean(), nullable=False, server_default=false()),
+        UniqueConstraint("media_path", name=conv("uq_chat_uploads_media_path")),
+        Index(conv("ix_chat_uploads_thread_id_sender_id"), "thread_id", "sender_id"),
+        Index(conv("ix_chat_uploads_sender_id"), "sender_id"),
+        sqlite_autoincrement=True,
+    )
+
+
+def purge_table(metadata: MetaData, request: HostKey) -> Table:
+    """``chat_purges``: one row per closed thread, its purge's state and receipt; no foreign keys, so it stays (C8)."""
+    return Table(
+        "chat_purges",
+        metadata,
+        Column("thread_id", BigInteger(), primary_key=True, autoincrement=False),
+        Column("request_id", request.type, nullable=False),
+        Column("state", String(16), nullable=False, server_default=text("'requested'")),
+        Column("attempts", Integer(), nullable=False, server_default=text("0")),
+        Column("next_attempt_at", DateTime(), nullable=True),
+        Column("lease_owner", String(64), nullable=True),
+        Column("lease_until", DateTime(), nullable=True),
+        Column("rows_redacted", Integer(), nullable=False, server_default=text("0")),
+        Column("blobs_found", Integer(), nullable=False, server_default=text("0")),
+        Column("blobs_deleted", Integer(), nullable=False, server_default=text("0")),
+        Column("last_error", String(128), nullable=True),
+        Column("closed_at", DateTime(), nullable=False),
+        Column("purged_at", DateTime(), nullable=True),
+        Column("settled_at", DateTime(), nullable=True),
+        Index(conv("ix_chat_purges_next_attempt_at"), "next_attempt_at"),
+    )
+
+
+def build_tables(metadata: MetaData, user: HostKey, request: HostKey) -> list[Table]:
+    """All tables on ``metadata``, in the order in which they can be created."""
+    threads = thread_table(metadata, user, request)
+    return [
+        threads,
+        message_table(metadata, user, threads.fullname),
+        upload_table(metadata, user, threads.fullname),
+        purge_table(metadata, request),
+    ]
+
+
+def build_models(db: SQLAlchemy, user_model: type, request_model: type) -> ChatModels:
+    """The chat's classes for these host classes; the same ones again for a second application on ``db``.
+
+    They live in a registry of their own, so a host class called ``ChatMessage`` keeps working (C2), and on
+    ``db.metadata``, so that the host's Alembic sees their tables and foreign keys are real.
+
+    :raises ConfigurationError: if a host class cannot carry a foreign key, or a table name is taken.
+    """
+    metadata = db.metadata
+    cache = metadata.info.setdefault("nursecare_chat", {})
+    if (user_model, request_model) in cache:
+        return cache[user_model, request_model]
+
+    user, request = HostKey.of(user_model, "user_model"), HostKey.of(request_model, "request_model")
+    for key, model in ((user, user_model), (request, request_model)):
+        if key.column.table.metadata is not metadata:
+            raise ConfigurationError(
+                f"chat.init_app: {model.__name__} is not on db's default metadata; the chat's foreign keys need"
+                " users and requests in the one database that `db` is bound to."
+            )
+    taken = [name for name in TABLES if name in {table.name for table in metadata.tables.values()}]
+    if taken:
+        why = "for other classes" if cache else "by the host"
+        raise ConfigurationError(
+            f"chat.init_app: the table name {taken[0]!r} is taken {why}; the chat needs {', '.join(TABLES)}."
+        )
+
+    threads, messages, uploads, purges = build_tables(metadata, user, request)
+    base: Any = type("ChatBase", (DeclarativeBase,), {"metadata": metadata, "__module__": __name__})
+
+    def model(name: str, table: Table) -> type:
+        return type(name, (base,), {"__table__": table, "__module__": __name__})
+
+    models = cache[user_model, request_model] = ChatModels(
+        ChatThread=model("ChatThread", threads),
+        ChatMessage=model("ChatMessage", messages),
+        ChatUpload=model("ChatUpload", uploads),
+        ChatPurge=model("ChatPurge", purges),
+        user_model=user_model,
+        request_model=request_model,
+        user_key=user,
+        request_key=request,
+    )
+    return models

@@ -1,0 +1,124 @@
+"""The one place that asks the policy, logs denials and overrides, and re-checks open streams (contract C16, C34)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..errors import Forbidden
+from ..keys import wire
+from ..metrics import Metrics
+from ..models import ChatModels
+from ..policy import ChatThreadPolicy
+from .unit_of_work import Database
+
+log = logging.getLogger(__name__)
+
+SLICE = 0.005
+"""Seconds of policy evaluation before other work of the process gets its turn (C34)."""
+
+BATCH = 1000
+"""Keys in one IN list."""
+
+
+def chunks(keys: Iterable[Any]) -> Iterable[list[Any]]:
+    """``keys`` without repetition, in lists that a statement can carry."""
+    distinct = list(dict.fromkeys(keys))
+    return (distinct[start : start + BATCH] for start in range(0, len(distinct), BATCH))
+
+
+class Access:
+    """Asks ``policy`` on behalf of routes and streams."""
+
+    def __init__(self, policy: ChatThreadPolicy, models: ChatModels, database: Database, metrics: Metrics) -> None:
+        self.policy = policy
+        self._models = models
+        self._database = database
+        self._metrics = metrics
+
+    def user_id(self, user: Any) -> Any:
+        return self.policy.user_id(user)
+
+    def is_admin(self, user: Any) -> bool:
+        """As the policy says; one that raises denies."""
+        try:
+            return bool(self.policy.is_admin(user))
+        except Exception as error:
+            self._raised("is_admin", error)
+            return False
+
+    def authorize(self, user: Any, ability: str, subject: Any, *, thread_id: int | None = None) -> None:
+        """Let ``user`` do ``ability`` (``open``, ``view``, ``post``, ``close``) to a request or thread.
+
+        :raises Forbidden: if the policy says no, or raises.
+        """
+        override, allowed = self._ask(user, ability, subject)
+        if not allowed:
+            raise Forbidden()
+        if override:
+            self._metrics.count("admin_overrides", ability)
+            log.info(
+                "chat admin override",
+                extra={
+                    "chat": True,
+                    "reason": "admin",
+                    "ability": ability,
+                    "threadId": thread_id,
+                    "userId": wire(self.user_id(user)),
+                },
+            )
+
+    def _ask(self, user: Any, ability: str, subject: Any) -> tuple[bool, bool]:
+        """``(whether it took the admin's privilege, whether it is allowed)``."""
+        try:
+            first = self.policy.before(user, ability)
+            if first is not None and not first:
+                return False, False
+            own = bool(getattr(self.policy, ability)(user, subject))
+            return bool(first) and not own, bool(first) or own
+        except Exception as error:
+            self._raised(ability, error)
+            return False, False
+
+    def _raised(self, ability: str, error: Exception) -> None:
+        log.error(
+            "chat policy raised, denied",
+            extra={"chat": True, "reason": "policy_raised", "ability": ability, "error": type(error).__name__},
+        )
+
+    def lost(self, pairs: Iterable[tuple[Any, int]]) -> set[tuple[Any, int]]:
+        """Which of these ``(user id, thread id)`` may not view any more: users and threads are read in bulk (C34)."""
+        pairs = list(pairs)
+        threads = self._models.threads
+        user_model = self._models.user_model
+        key = self._models.user_key.column
+        with self._database.session() as session:
+            rows = {}
+            for ids in chunks(thread_id for _, thread_id in pairs):
+                rows |= {
+                    row.id: row for row in session.connection().execute(sa.select(threads).where(threads.c.id.in_(ids)))
+                }
+            users = {}
+            for ids in chunks(user_id for user_id, _ in pairs):
+                users |= {
+                    self.user_id(user): user for user in session.scalars(sa.select(user_model).where(key.in_(ids)))
+                }
+            lost = set()
+            turn = time.perf_counter()
+            for user_id, thread_id in pairs:
+                user, thread = users.get(user_id), rows.get(thread_id)
+                if not (user and thread and is_active(user) and self._ask(user, "view", thread)[1]):
+                    lost.add((user_id, thread_id))
+                if time.perf_counter() - turn > SLICE:
+                    time.sleep(0)
+                    turn = time.perf_counter()
+        return lost
+
+
+def is_active(user: Any) -> bool:
+    """Flask-Login's rule for a disabled account."""
+    return bool(getattr(user, "is_active", True))

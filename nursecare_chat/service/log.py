@@ -1,0 +1,58 @@
+"""The hub's reader of the log: frames out of rows (contract C29, C31)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..models import ChatModels
+from ..stream import event
+from ..stream.hub import Entry, Head
+from .access import chunks
+from .unit_of_work import Database
+from .wire import message, utc
+
+
+class Log:
+    """Reads heads and messages on short connections of their own."""
+
+    def __init__(self, database: Database, models: ChatModels) -> None:
+        self._database = database
+        self._threads = models.threads
+        self._messages = models.messages
+
+    def heads(self, threads: Iterable[int]) -> dict[int, Head]:
+        """Where each thread stands; one that is gone is missing from the answer."""
+        table = self._threads
+        columns = (table.c.id, table.c.last_seq, table.c.status, table.c.closed_at)
+        rows: list[Any] = []
+        with self._database.read() as connection:
+            for ids in chunks(threads):
+                rows += connection.execute(sa.select(*columns).where(table.c.id.in_(ids)))
+        return {row.id: self.head(row) for row in rows}
+
+    def head(self, row: Any) -> Head:
+        """The head that a thread's row shows."""
+        farewell = None
+        if row.status == "closed":
+            farewell = event.thread_closed(row.id, utc(row.closed_at) or "", row.last_seq)
+        return Head(row.last_seq, farewell)
+
+    def after(self, thread: int, seq: int, limit: int) -> list[Entry]:
+        """The ``limit`` messages that follow ``seq``, in order."""
+        table = self._messages
+        query = (
+            sa.select(table).where(table.c.thread_id == thread, table.c.seq > seq).order_by(table.c.seq).limit(limit)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return [self._entry(row) for row in rows]
+
+    def _entry(self, row: Any) -> Entry:
+        public = event.message_created(row.thread_id, message(row))
+        private = public
+        if row.client_message_id is not None:
+            private = event.message_created(row.thread_id, message(row, viewer=row.sender_id))
+        return Entry(row.seq, row.sender_id, public, private)

@@ -1,0 +1,106 @@
+"""One way of writing a stream to a client: a response body that the WSGI server iterates (contract C29 to C35)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..errors import ChatError
+from . import event
+from .client import ClientSocket
+from .hub import PAGE, Hub, Stream
+
+log = logging.getLogger(__name__)
+
+SURPLUS_RETRY = 10_000
+"""Milliseconds after which a surplus stream comes back; an error status would be final for EventSource (C35)."""
+
+DEGRADED_RETRY = 3_000
+"""Milliseconds between the reconnects that replace a stream where a worker cannot carry one (C45)."""
+
+DATABASE_PAUSE = 1.0
+"""Seconds between attempts to replay while the database is away."""
+
+
+class StreamBody:
+    """Frames for one client, until it leaves, loses access, is recycled, or the thread is closed.
+
+    Joins the hub at the first iteration and leaves it in :meth:`close`, which WSGI servers call whatever happens
+    (PEP 3333), so a response that is never iterated leaves nothing behind.
+
+    :param prelude: frames that come first.
+    :param environ: the WSGI environment, for the socket.
+    """
+
+    def __init__(self, hub: Hub, stream: Stream, prelude: bytes, environ: Mapping[str, Any]) -> None:
+        self._hub = hub
+        self._stream = stream
+        self._environ = environ
+        self._frames = self._run(prelude)
+        self._joined = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self._frames)
+
+    def close(self) -> None:
+        self._stream.cut()
+        if self._joined:
+            self._joined = False
+            self._hub.leave(self._stream)
+
+    def _run(self, prelude: bytes) -> Iterator[bytes]:
+        hub, stream = self._hub, self._stream
+        if not hub.join(stream):
+            yield event.retry(SURPLUS_RETRY)
+            return
+        self._joined = True
+        stream.client = ClientSocket(self._environ)
+        recycle_at = time.monotonic() + hub.limits.max_age
+        yield prelude
+        yield from self._replay(recycle_at)
+        while not stream.drained:
+            left = recycle_at - time.monotonic()
+            if left <= 0:
+                return
+            frames = stream.take(min(hub.limits.heartbeat, left))
+            if frames:
+                yield frames
+            elif frames is None and time.monotonic() < recycle_at:
+                yield event.HEARTBEAT
+
+    def _replay(self, recycle_at: float) -> Iterator[bytes]:
+        hub, stream = self._hub, self._stream
+        while not stream.ended and time.monotonic() < recycle_at:
+            try:
+                entries = hub.reader.after(stream.thread, stream.position, PAGE)
+            except ChatError as error:
+                log.warning("chat stream replay failed: %s", error, extra={"chat": True, "threadId": stream.thread})
+                stream.take(DATABASE_PAUSE)
+                continue
+            if entries:
+                stream.position = entries[-1].seq
+                yield b"".join(entry.private if entry.sender == stream.user else entry.public for entry in entries)
+            if len(entries) < PAGE:
+                hub.go_live(stream)
+                return
+
+
+def replay_once(hub: Hub, stream: Stream, prelude: bytes) -> Iterator[bytes]:
+    """For a worker that carries one request at a time: what is there now, then the end (C45)."""
+    yield prelude
+    head = hub.reader.heads([stream.thread]).get(stream.thread)
+    while head is not None and stream.position < head.last_seq:
+        entries = hub.reader.after(stream.thread, stream.position, PAGE)
+        if not entries:
+            break
+        stream.position = entries[-1].seq
+        yield b"".join(entry.private if entry.sender == stream.user else entry.public for entry in entries)
+    if head is not None and head.farewell is not None:
+        yield head.farewell
+    else:
+        yield event.retry(DEGRADED_RETRY)

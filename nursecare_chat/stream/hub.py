@@ -1,0 +1,335 @@
+"""The streams of this process: one reader of the log for all of them (contract C30 to C35).
+
+The hub knows neither policy, models nor Redis: it gets a reader of the log and an access check, hears rings from a
+doorbell, and pushes bytes into streams. How those reach a socket is the stream's writer's affair
+(:mod:`nursecare_chat.stream.body`).
+
+A stream is first *behind*: its writer reads the log by itself, page by page. When it has reached the end it goes
+*live*, and the hub looks at the thread once more: whatever was committed in between is found by its ``seq``, so
+nothing falls between replay and live.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from ..errors import ChatError
+from .client import ClientSocket
+from .doorbell import Doorbell, Ring
+
+log = logging.getLogger(__name__)
+
+PAGE = 100
+"""Messages read from the log at once."""
+
+POLL = 1.0
+"""Seconds between two looks at all watched threads: a lost ring is found within 2 s (C31)."""
+
+RECHECK = 3.0
+"""Seconds between two access checks: lost access ends a stream within 5 s (C34)."""
+
+LOOK = 0.5
+"""Seconds between two looks for clients that went away or do not read."""
+
+MAX_BACKLOG = 1 << 20
+"""Bytes that wait for one client before it is cut off (C35)."""
+
+MAX_STUCK = 30.0
+"""Seconds for which a client may leave what is waiting unread before it is cut off (C35)."""
+
+
+class Entry(NamedTuple):
+    """A message as frames: ``private`` for its sender's own streams, ``public`` for everybody else's."""
+
+    seq: int
+    sender: Hashable
+    public: bytes
+    private: bytes
+
+
+class Head(NamedTuple):
+    """Where a thread stands; ``farewell`` is its last frame once it is closed."""
+
+    last_seq: int
+    farewell: bytes | None
+
+
+class LogReader(Protocol):
+    def heads(self, threads: Iterable[int]) -> dict[int, Head]: ...
+
+    def after(self, thread: int, seq: int, limit: int) -> list[Entry]: ...
+
+
+AccessCheck = Callable[[Iterable[tuple[Hashable, int]]], set[tuple[Hashable, int]]]
+"""Given ``(user, thread)`` pairs, those that may not view any more."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """``heartbeat`` and ``max_age`` in seconds; ``per_user`` streams in this process, ``None`` for no limit."""
+
+    heartbeat: float = 15.0
+    max_age: float = 900.0
+    per_user: int | None = 20
+
+
+class Stream:
+    """One client's stream: its place in the thread and the frames that wait for its writer.
+
+    :ivar position: the ``seq`` up to which frames were handed over.
+    """
+
+    def __init__(self, thread: int, user: Hashable, position: int, client: ClientSocket | None = None) -> None:
+        self.thread = thread
+        self.user = user
+        self.position = position
+        self.client = client or ClientSocket({})
+        self.live = False
+        self.ended = False
+        self._frames: deque[bytes] = deque()
+        self._waiting = 0
+        self._taken_at = time.monotonic()
+        self._news = threading.Event()
+        self._lock = threading.Lock()
+
+    def push(self, frame: bytes) -> bool:
+        """Queue a frame; ``False`` if the client is too far behind to be given more."""
+        with self._lock:
+            if self._waiting + len(frame) > MAX_BACKLOG:
+                return False
+            if not self._frames:
+                self._taken_at = time.monotonic()
+            self._frames.append(frame)
+            self._waiting += len(frame)
+        self._news.set()
+        return True
+
+    def take(self, timeout: float) -> bytes | None:
+        """Everything that waits, perhaps nothing; ``None`` if nothing happened for ``timeout`` seconds."""
+        if not self._frames and not self.ended and not self._news.wait(timeout):
+            return None
+        self._news.clear()
+        with self._lock:
+            frames = b"".join(self._frames)
+            self._frames.clear()
+            self._waiting = 0
+            self._taken_at = time.monotonic()
+        return frames
+
+    def finish(self) -> None:
+        """No more frames; those that wait are still delivered."""
+        self.ended = True
+        self._news.set()
+
+    def cut(self) -> None:
+        """End now; not one more byte (C34)."""
+        with self._lock:
+            self._frames.clear()
+            self._waiting = 0
+        self.finish()
+
+    @property
+    def drained(self) -> bool:
+        return self.ended and not self._frames
+
+    def stuck(self, now: float) -> bool:
+        return bool(self._frames) and now - self._taken_at > MAX_STUCK
+
+
+class Hub:
+    """
+    :param reader: the log.
+    :param lost_access: see :data:`AccessCheck`; it raises ``ChatError`` if it cannot tell right now.
+    :param context: entered around every use of ``reader`` and ``lost_access`` in the hub's own threads.
+    """
+
+    def __init__(
+        self,
+        reader: LogReader,
+        lost_access: AccessCheck,
+        doorbell: Doorbell,
+        limits: Limits,
+        context: Callable[[], AbstractContextManager[object]],
+    ) -> None:
+        self.reader = reader
+        self.limits = limits
+        self._lost_access = lost_access
+        self._doorbell = doorbell
+        self._context = context
+        self._reset()
+        doorbell.listen(self._answer)
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._streams: dict[int, set[Stream]] = {}
+        self._rung: set[int] = set()
+        self._bell = threading.Event()
+        self._crew: object | None = None
+
+    # -- streams come and go -------------------------------------------------------------------------------------
+
+    def join(self, stream: Stream) -> bool:
+        """Take the stream in; ``False`` if its user has too many in this process already (C35)."""
+        if self._pid != os.getpid():  # forked: the parent's streams are the parent's
+            self._reset()
+        with self._lock:
+            per_user = self.limits.per_user
+            if per_user is not None and sum(other.user == stream.user for other in self._all()) >= per_user:
+                return False
+            streams = self._streams.setdefault(stream.thread, set())
+            if not streams:
+                self._doorbell.watch(stream.thread)
+            streams.add(stream)
+            if self._crew is None:  # the two threads that end when the last stream has left
+                self._crew = object()
+                for work in (self._deliver, self._supervise):
+                    name = f"nursecare-chat{work.__name__}"
+                    threading.Thread(target=work, args=(self._crew,), name=name, daemon=True).start()
+        return True
+
+    def leave(self, stream: Stream) -> None:
+        """Forget the stream and everything that it held."""
+        with self._lock:
+            streams = self._streams.get(stream.thread, set())
+            streams.discard(stream)
+            if not streams and self._streams.pop(stream.thread, None) is not None:
+                self._doorbell.unwatch(stream.thread)
+        stream.client.close()
+
+    def go_live(self, stream: Stream) -> None:
+        """The stream has replayed the log to its end; look once more, then push."""
+        with self._lock:
+            stream.live = True
+            self._rung.add(stream.thread)
+        self._bell.set()
+
+    def count(self) -> int:
+        """Open streams in this process."""
+        with self._lock:
+            return len(self._all())
+
+    def _all(self) -> list[Stream]:
+        return [stream for streams in self._streams.values() for stream in streams]
+
+    # -- rings ---------------------------------------------------------------------------------------------------
+
+    def _answer(self, ring: Ring) -> None:
+        if ring.kind == "disconnect":
+            with self._lock:
+                ended = [stream for stream in self._all() if str(stream.user) == str(ring.user)]
+            self._cut(ended, "disconnected")
+        elif ring.thread is not None:
+            with self._lock:
+                if ring.thread not in self._streams:
+                    return
+                self._rung.add(ring.thread)
+            self._bell.set()
+
+    # -- delivery ------------------------------------------------------------------------------------------------
+
+    def _deliver(self, crew: object) -> None:
+        next_poll = time.monotonic() + POLL
+        while True:
+            self._bell.wait(max(0.0, next_poll - time.monotonic()))
+            self._bell.clear()
+            with self._lock:
+                if not self._streams or self._crew is not crew:
+                    self._crew = None if self._crew is crew else self._crew
+                    return
+                threads, self._rung = self._rung, set()
+                if time.monotonic() >= next_poll:
+                    threads = set(self._streams)
+                    next_poll = time.monotonic() + POLL
+            self._attempt("delivery", self._drain, threads)
+
+    def _drain(self, threads: set[int]) -> None:
+        """Bring the live streams of these threads to their heads."""
+        if not threads:
+            return
+        # Heads first: whatever a head counts was committed before it, so reading on from here misses nothing of it.
+        heads = self.reader.heads(threads)
+        for thread in threads:
+            with self._lock:
+                live = [stream for stream in self._streams.get(thread, ()) if stream.live and not stream.ended]
+            if thread not in heads:
+                self._cut(live, "thread_gone")
+                continue
+            head = heads[thread]
+            while live:
+                start = min(stream.position for stream in live)
+                if start >= head.last_seq:
+                    break
+                entries = self.reader.after(thread, start, PAGE)
+                if not entries:
+                    break
+                live = [stream for stream in live if self._push_all(stream, entries)]
+            if head.farewell is not None:
+                for stream in live:
+                    if stream.position >= head.last_seq and not stream.ended:
+                        stream.push(head.farewell)
+                        stream.finish()
+
+    def _push_all(self, stream: Stream, entries: list[Entry]) -> bool:
+        for entry in entries:
+            if stream.ended:
+                return False
+            if entry.seq <= stream.position:
+                continue
+            if not stream.push(entry.private if entry.sender == stream.user else entry.public):
+                self._cut_off(stream)
+                return False
+            stream.position = entry.seq
+        return True
+
+    # -- supervision ---------------------------------------------------------------------------------------------
+
+    def _supervise(self, crew: object) -> None:
+        next_check = time.monotonic() + RECHECK
+        while True:
+            time.sleep(LOOK)
+            with self._lock:
+                streams = self._all()
+                if self._crew is not crew:
+                    return
+            now = time.monotonic()
+            for stream in streams:
+                if stream.client.gone():
+                    stream.cut()
+                elif stream.stuck(now):
+                    self._cut_off(stream)
+            if now >= next_check:
+                self._attempt("access check", self._check_access, streams)
+                next_check = time.monotonic() + RECHECK
+
+    def _check_access(self, streams: list[Stream]) -> None:
+        lost = self._lost_access({(stream.user, stream.thread) for stream in streams})
+        self._cut([stream for stream in streams if (stream.user, stream.thread) in lost], "access_lost")
+
+    def _attempt(self, name: str, work: Callable[[Any], None], argument: Any) -> None:
+        """Whatever fails here is tried again at the next turn; streams stay."""
+        try:
+            with self._context():
+                work(argument)
+        except ChatError as error:
+            log.warning("chat stream %s failed: %s", name, error, extra={"chat": True})
+        except Exception as error:
+            log.error("chat stream %s failed: %s", name, type(error).__name__, extra={"chat": True})
+
+    def _cut(self, streams: Iterable[Stream], reason: str) -> None:
+        for stream in streams:
+            if not stream.ended:
+                stream.cut()
+                log.info("chat stream ended", extra={"chat": True, "reason": reason, "threadId": stream.thread})
+
+    def _cut_off(self, stream: Stream) -> None:
+        self._cut([stream], "not_reading")
+        stream.client.abort()
