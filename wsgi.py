@@ -1,4 +1,4 @@
-"""Serves the reference host: ``flask --app wsgi run``, or ``gunicorn -c examples/nursecare/gunicorn.conf.py wsgi:app``."""
+"""Serves the reference host, for example with ``flask --app wsgi run``; `script/demo` does it with gunicorn."""
 
 from examples.nursecare import create_app
 

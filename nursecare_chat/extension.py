@@ -106,10 +106,10 @@ class Chat:
             that gives it for a request.
         :raises ConfigurationError: naming what is missing or wrong and what to do.
         """
-        for name, value in (("db", db), ("user_model", user_model), ("request_model", request_model)):
-            if value is None:
-                raise ConfigurationError(f"chat.init_app needs {name}=…, for example: {EXAMPLE}")
-        assert db is not None and user_model is not None and request_model is not None
+        if db is None or user_model is None or request_model is None:
+            given = {"db": db, "user_model": user_model, "request_model": request_model}
+            missing = ", ".join(f"{name}=…" for name, value in given.items() if value is None)
+            raise ConfigurationError(f"chat.init_app needs {missing} for example: {EXAMPLE}")
         if not isinstance(db, SQLAlchemy):
             raise ConfigurationError(f"chat.init_app: db={db!r} is no Flask-SQLAlchemy object; {EXAMPLE}")
         if KEY in app.extensions:
@@ -168,8 +168,8 @@ def _check_request_client(policy: ChatThreadPolicy, request_model: type) -> None
         and not hasattr(request_model, name)
     ):
         raise ConfigurationError(
-            f"chat.init_app: {request_model.__name__} has no attribute {name!r}; say where a request's client id is with"
-            ' request_client="…" or a callable.'
+            f"chat.init_app: {request_model.__name__} has no attribute {name!r}; say where a request's client id is"
+            ' with request_client="…" or a callable.'
         )
 
 

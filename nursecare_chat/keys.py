@@ -39,12 +39,12 @@ class HostKey:
         table = getattr(model, "__table__", None)
         if table is None:
             raise ConfigurationError(
-                f"chat.init_app: {argument}={model!r} is not a model; pass the mapped class itself, e.g. {argument}=User."
+                f"chat.init_app: {argument}={model!r} is not a model; pass the mapped class, e.g. {argument}=User."
             )
         columns = list(table.primary_key.columns)
         if len(columns) != 1:
             raise ConfigurationError(
-                f"chat.init_app: {argument}={model.__name__} has a primary key of {len(columns)} columns; one is needed."
+                f"chat.init_app: {argument}={model.__name__} has {len(columns)} primary key columns; one is needed."
             )
         return cls(columns[0])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -56,10 +57,9 @@ class Tasks:
                 purges().sweep()
 
         for task in (close_chat_and_purge_media, sweep_purges):
-            try:  # the host's Huey may serve a second application of this process; ids must not change for that
+            # The host's Huey may serve a second application of this process; ids must not change for that.
+            with suppress(HueyException):
                 huey._registry.unregister(huey._registry.string_to_task(f"{__name__}.{task.__name__}"))
-            except HueyException:
-                pass
         self._purge = huey.task(name="close_chat_and_purge_media")(close_chat_and_purge_media)
         huey.periodic_task(crontab(minute="*"), name="sweep_purges")(sweep_purges)
 

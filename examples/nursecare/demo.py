@@ -113,7 +113,7 @@ def _announce(url: str) -> None:
 
 
 def _end(processes: list[subprocess.Popen[bytes]]) -> None:
-    for process, signum in zip(processes, (signal.SIGTERM, signal.SIGINT)):
+    for process, signum in zip(processes, (signal.SIGTERM, signal.SIGINT), strict=False):
         if process.poll() is None:
             process.send_signal(signum)
     deadline = time.monotonic() + STOP_SECONDS

@@ -40,7 +40,7 @@ class Purges:
     """Every step can be done again, and every write to a purge's row is fenced on its lease.
 
     :param redact: whether content goes (C5, ``CHAT_REDACT_MESSAGES``); media paths always do.
-    :param wake: asks a worker to look at a thread in so many seconds. Losing it costs a minute, the sweep finds the row.
+    :param wake: asks a worker to look at a thread in so many seconds. Losing that costs a minute: the sweep.
     """
 
     def __init__(

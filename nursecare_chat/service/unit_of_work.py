@@ -87,7 +87,7 @@ class Database:
             if key in self._engine_options
         }
         if host.dialect.name == "sqlite":
-            # Waiting for a lock inside SQLite would stop every greenlet of the process: see _patiently.
+            # Waiting for a lock inside SQLite would stop every greenlet of the process: see patiently().
             options["connect_args"] = {**options.get("connect_args", {}), "timeout": 0}
         else:
             options["pool_pre_ping"] = True
@@ -96,6 +96,7 @@ class Database:
         engine.logger.setLevel(logging.WARNING)
         if host.dialect.name == "sqlite":
             sa.event.listen(engine, "connect", _prepare_sqlite)
+            sa.event.listen(engine, "do_execute", _execute_patiently)
         return engine
 
     def _shares_connection(self) -> bool:
@@ -105,17 +106,21 @@ class Database:
     def _is_sqlite(self) -> bool:
         return self.engine.dialect.name == "sqlite"
 
+    def dispose(self) -> None:
+        """Close the pool's connections; the next use opens new ones."""
+        if self._engine is not None and not self._shares_connection():
+            self._engine.dispose()
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection for a few reads; nothing stays pinned afterwards.
 
+        On SQLite each statement sees its own snapshot: a read transaction would keep writers from committing while,
+        say, a policy waits for something else that waits for them.
+
         :raises DatabaseError: never with a statement's parameters.
         """
         with self._translated(), self._guard(), self.engine.connect() as connection:
-            if self._is_sqlite and not self._shares_connection():
-                # One snapshot for the block; it is the first statement that meets a writer's lock.
-                connection.exec_driver_sql("BEGIN")
-                self._patiently(lambda: connection.exec_driver_sql("SELECT 1 FROM sqlite_master LIMIT 1").all())
             yield connection
 
     @contextmanager
@@ -150,10 +155,10 @@ class Database:
             with connection.begin_nested():
                 yield
             return
-        self._patiently(lambda: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
         try:
             yield
-            self._patiently(connection.connection.driver_connection.commit)
+            patiently(connection.connection.driver_connection.commit)
             connection.commit()
         except BaseException:
             connection.rollback()
@@ -169,30 +174,16 @@ class Database:
         with self._translated(), self._writing, self.engine.connect() as connection:
 
             def truncate() -> None:
-                busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
-                if busy:
+                if connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]:
                     raise DatabaseUnavailable("Checkpoint", "SQLITE_BUSY")
 
-            self._patiently(truncate)
+            patiently(truncate)
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
         """On a shared connection readers wait for the writer too: returning it to its pool rolls back."""
         with self._writing if self._shares_connection() else nullcontext():
             yield
-
-    def _patiently(self, attempt: Callable[[], Any]) -> Any:
-        """Wait for another process's lock by sleeping here, so that only this request waits, not the process."""
-        deadline = time.monotonic() + LOCK_TIMEOUT
-        pause = 0.001
-        while True:
-            try:
-                return attempt()
-            except (sa.exc.OperationalError, sqlite3.OperationalError, DatabaseUnavailable) as error:
-                if not _is_busy(error) or time.monotonic() > deadline:
-                    raise
-            time.sleep(pause)
-            pause = min(pause * 2, 0.05)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -210,11 +201,33 @@ class Database:
 def _prepare_sqlite(connection: Any, record: Any) -> None:
     connection.isolation_level = None  # transactions begin where write() says
     for pragma in ("foreign_keys = ON", "secure_delete = ON"):
-        connection.execute(f"PRAGMA {pragma}")
+        patiently(lambda pragma=pragma: connection.execute(f"PRAGMA {pragma}").close())
+
+
+def _execute_patiently(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    patiently(lambda: cursor.execute(statement, parameters))
+    return True
+
+
+def patiently(attempt: Callable[[], Any]) -> Any:
+    """Wait for SQLite's lock by sleeping here, where other greenlets get their turn, instead of inside SQLite.
+
+    :raises Exception: what the last attempt raised, after :data:`LOCK_TIMEOUT`.
+    """
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    pause = 0.001
+    while True:
+        try:
+            return attempt()
+        except (sqlite3.OperationalError, DatabaseUnavailable) as error:
+            if not _is_busy(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(pause)
+        pause = min(pause * 2, 0.05)
 
 
 def _is_busy(error: BaseException) -> bool:
-    code = getattr(getattr(error, "orig", error), "sqlite_errorcode", None)
+    code = getattr(error, "sqlite_errorcode", None)
     busy = code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
     return busy or getattr(error, "sqlstate", None) == "SQLITE_BUSY"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket  # the plain C socket: gevent's patched one would wait where we only look
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 
@@ -39,10 +40,8 @@ class ClientSocket:
         """End the connection under a writer that is stuck in it."""
         connection = self._socket
         if connection is not None:
-            try:
+            with suppress(OSError):  # it may be gone already
                 connection.shutdown(_socket.SHUT_RDWR)
-            except OSError:
-                pass  # it is gone already
 
     def close(self) -> None:
         """Give the descriptor back."""

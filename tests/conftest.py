@@ -1,0 +1,86 @@
+"""Fixtures that every test may use; real servers and the browser are in ``tests/support``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from .support.hosts import HOSTS, Api, Workbench
+
+
+@pytest.fixture(autouse=True)
+def _push_request_context() -> None:
+    """Instead of pytest-flask's: a context around the whole test would hand one person's login to the next request."""
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path | None]:
+    """A database with tables and people for each host, made once."""
+    made: dict[str, Path] = {}
+
+    def template(name: str) -> Path | None:
+        if name == "memory":
+            return None
+        if name not in made:
+            bench = Workbench(HOSTS[name], tmp_path_factory.mktemp(name), None)
+            bench.close()
+            made[name] = bench.path
+        return made[name]
+
+    return template
+
+
+@pytest.fixture
+def make_bench(tmp_path: Path, templates: Callable[[str], Path | None]) -> Iterator[Callable[..., Workbench]]:
+    """Make applications: ``make_bench("foreign", CHAT_MAX_TEXT=10)``."""
+    benches: list[Workbench] = []
+
+    def make(name: str = "reference", **config: Any) -> Workbench:
+        folder = tmp_path / str(len(benches))
+        folder.mkdir()
+        benches.append(Workbench(HOSTS[name], folder, templates(name), config))
+        return benches[-1]
+
+    yield make
+    for bench in benches:
+        bench.close()
+
+
+@pytest.fixture(params=sorted(HOSTS))
+def bench(request: pytest.FixtureRequest, make_bench: Callable[..., Workbench]) -> Workbench:
+    """An application of each host in turn."""
+    return make_bench(request.param)
+
+
+@pytest.fixture
+def app(bench: Workbench) -> Flask:
+    """For pytest-flask's ``client``, which is nobody's."""
+    return bench.app
+
+
+@pytest.fixture
+def client_api(bench: Workbench) -> Api:
+    """The client who owns requests 1 and 2."""
+    return bench.login("client")
+
+
+@pytest.fixture
+def admin_api(bench: Workbench) -> Api:
+    return bench.login("admin")
+
+
+@pytest.fixture
+def nurse_api(bench: Workbench) -> Api:
+    """Somebody without a role who owns nothing."""
+    return bench.login("nurse")
+
+
+@pytest.fixture
+def thread(client_api: Api) -> int:
+    """The open thread of request 1."""
+    thread: int = client_api.open(1).get_json()["threadId"]
+    return thread

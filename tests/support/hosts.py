@@ -1,0 +1,183 @@
+"""The hosts that the suite runs against, behind one interface."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import examples.nursecare
+from examples.nursecare import models as reference_models
+from examples.nursecare.seed import seed as seed_reference
+from flask import Flask
+from flask.testing import FlaskClient
+
+from . import foreign
+
+PEOPLE = ("admin", "admin2", "client", "client2", "nurse")
+TESTING = {"TESTING": True, "CHAT_QUEUE_URL": "memory://"}
+
+
+class Host:
+    """A host application with its people and requests 1, 2 (of ``client``) and 3 (of ``client2``)."""
+
+    name = "reference"
+    wsgi = "examples.nursecare:create_app()"
+    db = reference_models.db
+    user_model: Any = reference_models.User
+    request_model: Any = reference_models.ServiceRequest
+    mail = "email"
+
+    def create_app(self, url: str, config: Mapping[str, Any]) -> Flask:
+        return examples.nursecare.create_app({"SECRET_KEY": "test", "SQLALCHEMY_DATABASE_URI": url, **config})
+
+    def create_schema(self, app: Flask) -> None:
+        """Tables and people, the quick way; migrations have tests of their own."""
+        with app.app_context():
+            self.db.create_all()
+            self.seed()
+
+    def seed(self) -> None:
+        seed_reference()
+
+    def user(self, who: str) -> Any:
+        """Needs an application context."""
+        column = getattr(self.user_model, self.mail)
+        return self.db.session.scalar(self.db.select(self.user_model).where(column == f"{who}@nursecare.test"))
+
+    def user_id(self, who: str) -> Any:
+        return self.user(who).id
+
+    def request_id(self, number: int) -> Any:
+        return number
+
+    def new_request(self, who: str = "client") -> Any:
+        """Another request of ``who``; its id as the path has it."""
+        request = reference_models.ServiceRequest(
+            client_id=self.user_id(who), title="t", details="d", visit_on=date(2030, 1, 1)
+        )
+        self.db.session.add(request)
+        self.db.session.commit()
+        return request.id
+
+    def disable(self, who: str) -> None:
+        self.user(who).active = False
+        self.db.session.commit()
+
+    def demote(self, who: str) -> None:
+        self.user(who).role = None
+        self.db.session.commit()
+
+
+class ForeignHost(Host):
+    name = "foreign"
+    wsgi = "tests.support.foreign:create_app()"
+    db = foreign.db
+    user_model = foreign.Person
+    request_model = foreign.Visit
+    mail = "mail"
+
+    def create_app(self, url: str, config: Mapping[str, Any]) -> Flask:
+        return foreign.create_app({"SQLALCHEMY_DATABASE_URI": url, **config})
+
+    def seed(self) -> None:
+        foreign.seed()
+
+    def user_id(self, who: str) -> Any:
+        return self.user(who).uid
+
+    def request_id(self, number: int) -> Any:
+        return uuid.uuid5(foreign.PATIENT_NAMESPACE, str(number))
+
+    def new_request(self, who: str = "client") -> Any:
+        visit = foreign.Visit(patient_uid=self.user_id(who))
+        self.db.session.add(visit)
+        self.db.session.commit()
+        return visit.visit_no
+
+    def disable(self, who: str) -> None:
+        self.user(who).blocked = True
+        self.db.session.commit()
+
+
+class MemoryHost(Host):
+    """The reference on in-memory SQLite, as a host's own tests have it: one connection for everybody (C10)."""
+
+    name = "memory"
+
+
+HOSTS: dict[str, Host] = {host.name: host for host in (Host(), ForeignHost(), MemoryHost())}
+
+
+class Workbench:
+    """One application of a host with its own database, and clients for its people."""
+
+    def __init__(self, host: Host, folder: Path, template: Path | None, config: Mapping[str, Any] | None = None) -> None:
+        self.host = host
+        self.folder = folder
+        self.path = folder / "host.db"
+        self.url = "sqlite://" if host.name == "memory" else f"sqlite:///{self.path}"
+        if template is not None:
+            shutil.copy(template, self.path)
+        self.app = host.create_app(self.url, {**TESTING, **(config or {})})
+        self.app.instance_path = str(folder)
+        if template is None:
+            host.create_schema(self.app)
+        self.state = self.app.extensions["nursecare_chat"]
+
+    def login(self, who: str | None) -> Api:
+        """A client of ``who``, logged in the way Flask-Login's session has it; ``None`` is nobody."""
+        client = self.app.test_client()
+        if who is not None:
+            with self.app.app_context():
+                user_id = str(self.host.user_id(who))
+            with client.session_transaction() as session:
+                session.update(_user_id=user_id, _fresh=True)
+        return Api(client, self)
+
+    def close(self) -> None:
+        self.state.database.dispose()
+        with self.app.app_context():
+            self.host.db.session.remove()
+            for engine in self.host.db.engines.values():
+                engine.dispose()
+
+
+class Api:
+    """What one person does over HTTP; every method gives Flask's response."""
+
+    def __init__(self, client: FlaskClient, bench: Workbench) -> None:
+        self.client = client
+        self.bench = bench
+
+    def call(self, method: str, path: str, **options: Any) -> Any:
+        return self.client.open(path, method=method, **options)
+
+    def open(self, number: int = 1, **options: Any) -> Any:
+        return self.call("POST", f"/api/requests/{self.bench.host.request_id(number)}/chat/open", **options)
+
+    def post(self, thread: int, body: Any, **options: Any) -> Any:
+        if not isinstance(body, (str, bytes)):
+            body = json.dumps(body)
+        options.setdefault("content_type", "application/json")
+        return self.call("POST", f"/api/chat/threads/{thread}/messages", data=body, **options)
+
+    def say(self, thread: int, text: str = "hello", **more: Any) -> Any:
+        return self.post(thread, {"type": "text", "text": text, **more})
+
+    def messages(self, thread: int, **query: Any) -> Any:
+        return self.call("GET", f"/api/chat/threads/{thread}/messages", query_string=query)
+
+    def thread(self, thread: int) -> Any:
+        return self.call("GET", f"/api/chat/threads/{thread}")
+
+    def close(self, thread: int, **options: Any) -> Any:
+        return self.call("PATCH", f"/api/chat/threads/{thread}/close", **options)
+
+    def stream(self, thread: int, last_event_id: str | None = None, **options: Any) -> Any:
+        headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
+        return self.call("GET", f"/api/chat/threads/{thread}/stream", headers=headers, **options)
