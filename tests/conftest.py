@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 
 from .support.hosts import HOSTS, Api, Workbench
+from .support.live import Live
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +85,21 @@ def thread(client_api: Api) -> int:
     """The open thread of request 1."""
     thread: int = client_api.open(1).get_json()["threadId"]
     return thread
+
+
+@pytest.fixture(scope="session")
+def live_servers(
+    tmp_path_factory: pytest.TempPathFactory, templates: Callable[[str], Path | None]
+) -> Iterator[Callable[..., Live]]:
+    """Servers that tests share: one for each (kind, host, settings); every test takes a thread of its own there."""
+    running: dict[Any, Live] = {}
+
+    def serve(kind: str, host: str = "reference", **env: str) -> Live:
+        key = (kind, host, *sorted(env.items()))
+        if key not in running:
+            running[key] = Live(kind, host, tmp_path_factory.mktemp(kind), templates(host), env)
+        return running[key]
+
+    yield serve
+    for live in running.values():
+        live.close()

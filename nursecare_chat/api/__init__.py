@@ -28,7 +28,7 @@ def create_blueprint() -> Blueprint:
     blueprint.before_request(gates.before_request)
     errors.register(blueprint)
     for method, path, view in ROUTES:
-        blueprint.add_url_rule(path, view.__name__, view, methods=[method])
+        blueprint.add_url_rule(path, view.__name__, view, methods=[method], provide_automatic_options=False)
     blueprint.record(_add_catch_all)
     return blueprint
 
@@ -36,7 +36,7 @@ def create_blueprint() -> Blueprint:
 def _add_catch_all(setup: BlueprintSetupState) -> None:
     """Rules for any method at all: ``add_url_rule`` would make ``GET`` of none."""
     app: Any = setup.app
-    endpoint = f"{NAME}.{errors.UNKNOWN}"
+    endpoint = f"{NAME}.{gates.UNKNOWN}"
     app.view_functions[endpoint] = errors.unknown
     for path in CATCH_ALL:
         rule = app.url_rule_class(path, endpoint=endpoint, methods=None, strict_slashes=False)

@@ -9,9 +9,6 @@ from typing import Any
 from flask import Blueprint, Response, current_app, got_request_exception, request
 from flask_login import current_user
 from werkzeug.exceptions import HTTPException
-from werkzeug.exceptions import MethodNotAllowed as RoutingMethodNotAllowed
-from werkzeug.exceptions import NotFound as RoutingNotFound
-from werkzeug.routing import RequestRedirect
 
 from ..errors import ChatError, DatabaseError, MethodNotAllowed, NotFound
 from ..keys import wire
@@ -20,9 +17,7 @@ from .responses import answer, refusal
 
 log = logging.getLogger(__name__)
 
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 DENIALS = frozenset({401, 403, 429})
-UNKNOWN = "unknown"
 
 
 def register(blueprint: Blueprint) -> None:
@@ -77,15 +72,7 @@ def unexpected(error: Exception) -> Response:
 
 def unknown(rest: str = "", **ids: str) -> Response:
     """404 or 405 for whatever no route of ours answers, found by asking the URL map for each method (C12)."""
-    adapter = current_app.create_url_adapter(request)
-    allowed = []
-    for method in METHODS:
-        try:
-            rule, _ = adapter.match(method=method, return_rule=True)
-        except (RoutingNotFound, RoutingMethodNotAllowed, RequestRedirect):
-            continue
-        if rule.endpoint != request.endpoint:
-            allowed.append(method)
+    allowed = gates.allowed_methods()
     if allowed:
         raise MethodNotAllowed(headers={"Allow": ", ".join(allowed)})
     raise NotFound()

@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from flask import current_app, request
+from flask import Response, current_app, request
 from flask_login import current_user
 from sqlalchemy import Row
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.routing import RoutingException
 
 from ..config import is_enabled
 from ..errors import (
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from ..extension import ChatState
 
 MAX_BODY = 64 * 1024
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+UNKNOWN = "unknown"
+"""The endpoint behind every path and method that is no route of ours."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -43,25 +47,41 @@ def state() -> ChatState:
     return chat
 
 
-def before_request() -> None:
+def before_request() -> Response | None:
     if not is_enabled(current_app.config):
         raise Disabled()
-    if request.method == "OPTIONS" and request.url_rule and request.url_rule.provide_automatic_options:
-        return  # a CORS preflight carries no cookie; Flask answers it with the methods there are
+    if request.method == "OPTIONS" and (allowed := allowed_methods()):
+        # A CORS preflight carries no cookie. Flask's own answer finds no methods beside a rule that takes them all.
+        return Response(headers={"Allow": ", ".join([*allowed, "OPTIONS"])})
     _require_small_body()
     if request.method not in SAFE_METHODS:
         _require_same_site()
     _require_login()
+    return None
+
+
+def allowed_methods() -> list[str]:
+    """The methods that some route has for this path, found by asking the URL map for each."""
+    adapter = current_app.create_url_adapter(request)
+    allowed = []
+    for method in METHODS:
+        try:
+            rule, _ = adapter.match(method=method, return_rule=True)
+        except (RoutingException, HTTPException):
+            continue
+        if not rule.endpoint.endswith(f".{UNKNOWN}"):
+            allowed.append(method)
+    return allowed
 
 
 def _require_small_body() -> None:
-    """Reads at most one byte too many, chunked bodies included."""
-    request.max_content_length = MAX_BODY
+    """Reads at most one byte too many: of a chunked body Werkzeug cuts off at its limit without a word."""
+    request.max_content_length = MAX_BODY + 1
     try:
         size = len(request.get_data())
     except RequestEntityTooLarge:
         raise BodyTooLarge() from None
-    if size > MAX_BODY:  # a hook of the host's had read it before
+    if size > MAX_BODY:
         raise BodyTooLarge()
 
 

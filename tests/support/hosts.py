@@ -7,16 +7,21 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.security import generate_password_hash
 
 import examples.nursecare
 from examples.nursecare import models as reference_models
 from examples.nursecare.seed import seed as seed_reference
-from flask import Flask
-from flask.testing import FlaskClient
 
 from . import foreign
+
+reference_models.generate_password_hash = partial(generate_password_hash, method="pbkdf2:sha256:1")  # quick logins
 
 PEOPLE = ("admin", "admin2", "client", "client2", "nurse")
 TESTING = {"TESTING": True, "CHAT_QUEUE_URL": "memory://"}
@@ -116,7 +121,9 @@ HOSTS: dict[str, Host] = {host.name: host for host in (Host(), ForeignHost(), Me
 class Workbench:
     """One application of a host with its own database, and clients for its people."""
 
-    def __init__(self, host: Host, folder: Path, template: Path | None, config: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, host: Host, folder: Path, template: Path | None, config: Mapping[str, Any] | None = None
+    ) -> None:
         self.host = host
         self.folder = folder
         self.path = folder / "host.db"

@@ -1,0 +1,74 @@
+"""A host's database with a real server on it, and people who are logged in there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from .hosts import HOSTS, Workbench
+from .servers import Server
+from .sse import Reader
+
+
+class Person:
+    """Somebody with a session on the server."""
+
+    def __init__(self, url: str, who: str) -> None:
+        self.who = who
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+        self.http = httpx.Client(base_url=url, timeout=60, limits=limits)
+        answer = self.http.post("/login", json={"email": f"{who}@nursecare.test", "password": "demo"})
+        assert answer.status_code == 200, answer.text
+
+    def say(self, thread: int, text: str = "hello", **more: Any) -> httpx.Response:
+        body = {"type": "text", "text": text, **more}
+        return self.http.post(f"/api/chat/threads/{thread}/messages", json=body)
+
+    def open(self, request_id: Any) -> int:
+        thread: int = self.http.post(f"/api/requests/{request_id}/chat/open").json()["threadId"]
+        return thread
+
+    def close(self, thread: int) -> httpx.Response:
+        return self.http.patch(f"/api/chat/threads/{thread}/close")
+
+    def thread(self, thread: int) -> dict[str, Any]:
+        shown: dict[str, Any] = self.http.get(f"/api/chat/threads/{thread}").json()
+        return shown
+
+    def listen(self, thread: int, last_event_id: str | None = None, **options: Any) -> Reader:
+        return Reader(self.http, thread, last_event_id, **options)
+
+
+class Live:
+    """``kind`` of server over a database of ``host``; the workbench beside it is another process's view of it."""
+
+    def __init__(self, kind: str, host: str, folder: Path, template: Path | None, env: Mapping[str, str]) -> None:
+        self.bench = Workbench(HOSTS[host], folder, template, {"SECRET_KEY": "live"})
+        self.server = Server(
+            kind,
+            self.bench.host.wsgi,
+            folder,
+            {"NURSECARE_DATABASE_URL": self.bench.url, "CHAT_ENABLED": "true", **env},
+        )
+        self._people: list[Person] = []
+
+    def login(self, who: str) -> Person:
+        person = Person(self.server.url, who)
+        self._people.append(person)
+        return person
+
+    def new_thread(self) -> int:
+        """The open thread of a fresh request of ``client``."""
+        with self.bench.app.app_context():
+            request_id = self.bench.host.new_request("client")
+        person = self.login("client")
+        return person.open(request_id)
+
+    def close(self) -> None:
+        self.server.end()
+        for person in self._people:
+            person.http.close()
+        self.bench.close()

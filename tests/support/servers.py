@@ -1,0 +1,117 @@
+"""Real servers on free ports, as processes of their own or inside the test's."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+from flask import Flask
+from werkzeug.serving import make_server
+
+ROOT = Path(__file__).resolve().parents[2]
+
+COMMANDS = {
+    "gevent": "gunicorn --no-control-socket -k gevent --graceful-timeout 3 -b 127.0.0.1:{port} {wsgi}",
+    "two-gevent": "gunicorn --no-control-socket -k gevent -w 2 --graceful-timeout 3 -b 127.0.0.1:{port} {wsgi}",
+    "gthread": "gunicorn --no-control-socket -k gthread --threads 40 --graceful-timeout 3 -b 127.0.0.1:{port} {wsgi}",
+    "sync": "gunicorn --no-control-socket -k sync -b 127.0.0.1:{port} {wsgi}",
+    "development": "flask --app {wsgi} run --port {port}",
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Process:
+    """A child in a session of its own, its output in a file; killed with all of its children at the end."""
+
+    def __init__(self, command: list[str], log: Path, env: dict[str, str] | None = None, cwd: Path = ROOT) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self.popen = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait_for(self, pattern: str, seconds: float = 60) -> re.Match[str]:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if match := re.search(pattern, self.output):
+                return match
+            if self.popen.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise AssertionError(f"{pattern!r} did not come; the output was:\n{self.output}")
+
+    def signal(self, signum: int) -> None:
+        self.popen.send_signal(signum)
+
+    def end(self) -> None:
+        if self.popen.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.wait()
+
+
+class Server(Process):
+    """A host under a real server; answers as soon as this returns."""
+
+    def __init__(self, kind: str, wsgi: str, folder: Path, env: dict[str, str]) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        command = [sys.executable, "-m", *COMMANDS[kind].format(port=port, wsgi=wsgi).split()]
+        super().__init__(command, folder / f"{kind}.log", {"NURSECARE_INSTANCE": str(folder), **env})
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                httpx.get(f"{self.url}/login")
+                break
+            except httpx.TransportError:
+                if time.monotonic() > deadline or self.popen.poll() is not None:
+                    self.end()
+                    raise AssertionError(f"the {kind} server did not start:\n{self.output}") from None
+                time.sleep(0.05)
+
+    def descriptors(self) -> int:
+        """Open file descriptors of the process that has the most, which is the one with the streams."""
+        pids = subprocess.run(["pgrep", "-g", str(self.popen.pid)], capture_output=True, text=True, check=True).stdout
+        return max(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids.split())
+
+
+@contextmanager
+def serve_here(app: Flask) -> Iterator[str]:
+    """The development server in a thread of this process, for tests that look inside; its address."""
+    server: Any = make_server("127.0.0.1", 0, app, threaded=True)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
