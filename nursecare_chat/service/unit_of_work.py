@@ -157,12 +157,21 @@ class Database:
             return
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         try:
+            # From here on the process holds locks that its other greenlets may run into, inside SQLite and on the
+            # host's connections, so it must not yield: COMMIT waits for other processes' readers inside SQLite too.
+            self._wait_inside_sqlite(connection, LOCK_TIMEOUT)
             yield
-            patiently(connection.connection.driver_connection.commit)
             connection.commit()
         except BaseException:
             connection.rollback()
             raise
+        finally:
+            self._wait_inside_sqlite(connection, 0)
+
+    def _wait_inside_sqlite(self, connection: Connection, seconds: float) -> None:
+        if not self._shares_connection():
+            driver_connection = connection.connection.driver_connection
+            driver_connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}").close()
 
     def erase_free_space(self) -> None:
         """Make what was deleted physically gone where that is ours to do: SQLite's write-ahead log (C41).

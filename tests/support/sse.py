@@ -76,6 +76,7 @@ class Reader:
         self.response: httpx.Response | None = None
         self.ended = threading.Event()
         self.last_byte_at = 0.0
+        self._stopped = False
         self._news = threading.Condition()
         headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
         self._request = client.build_request("GET", f"/api/chat/threads/{thread}/stream", headers=headers, **options)
@@ -87,14 +88,18 @@ class Reader:
         try:
             self.response = self._client.send(self._request, stream=True)
             for chunk in self.response.iter_raw():
+                if self._stopped:
+                    return
                 events = self.parser.feed(chunk)
                 with self._news:
                     self.last_byte_at = time.monotonic()
                     self.events += events
                     self._news.notify_all()
-        except (httpx.TransportError, httpx.StreamError, OSError):
+        except (httpx.TransportError, httpx.StreamError, OSError, RuntimeError):
             pass  # a connection that breaks ends the stream like any other end
         finally:
+            if self.response is not None:
+                self.response.close()
             self.ended.set()
             with self._news:
                 self._news.notify_all()
@@ -119,6 +124,7 @@ class Reader:
 
     def stop(self) -> None:
         """Vanish, as a phone does."""
+        self._stopped = True
         if self.response is not None:
             stream = self.response.extensions["network_stream"].get_extra_info("socket")
             with contextlib.suppress(OSError):

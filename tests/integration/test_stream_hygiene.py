@@ -1,0 +1,259 @@
+"""What streams cost and leave behind, seen from inside one process or through its descriptors."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import socket
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from nursecare_chat.stream import hub as hub_module
+
+from ..support.hosts import HOSTS, TESTING, Workbench
+from ..support.live import Live, Person
+from ..support.servers import serve_here
+
+
+def eventually(true: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.05)
+
+
+class Inside:
+    """A server in this process and the state behind it."""
+
+    def __init__(self, bench: Workbench, url: str) -> None:
+        self.bench, self.url = bench, url
+        self.hub = bench.state.hub
+        self.people: list[Person] = []
+
+    def login(self, who: str) -> Person:
+        self.people.append(Person(self.url, who))
+        return self.people[-1]
+
+
+@pytest.fixture
+def inside(make_bench: Any) -> Iterator[Inside]:
+    bench = make_bench("reference", CHAT_STREAM_HEARTBEAT="60", CHAT_MAX_STREAMS_PER_USER="off")
+    with serve_here(bench.app) as url:
+        inside = Inside(bench, url)
+        yield inside
+        for person in inside.people:
+            person.http.close()
+        eventually(lambda: inside.hub.count() == 0)
+
+
+def test_idle_streams_hold_no_database_connection(inside: Inside) -> None:
+    """C33: neither of our pool nor of the host's."""
+    client = inside.login("client")
+    thread = client.open(1)
+    readers = [client.listen(thread).wait_open() for _ in range(20)]
+    eventually(lambda: inside.hub.count() == 20)
+    eventually(lambda: inside.bench.state.database.engine.pool.checkedout() == 0)
+    with inside.bench.app.app_context():
+        host_engine = inside.bench.host.db.engine
+    eventually(lambda: host_engine.pool.checkedout() == 0)
+    for reader in readers:
+        reader.stop()
+
+
+def test_clients_that_vanish_leave_nothing(inside: Inside) -> None:
+    """C33: with a heartbeat of a minute, a look at the sockets finds them; descriptors are back at the baseline."""
+    client = inside.login("client")
+    thread = client.open(1)
+    client.listen(thread).wait_open().stop()
+    eventually(lambda: inside.hub.count() == 0)
+    gc.collect()
+    baseline = len(os.listdir("/proc/self/fd"))
+    readers = [client.listen(thread).wait_open() for _ in range(40)]
+    eventually(lambda: inside.hub.count() == 40)
+    for reader in readers:
+        reader.stop()
+    eventually(lambda: inside.hub.count() == 0)
+    del readers
+    gc.collect()
+    eventually(lambda: len(os.listdir("/proc/self/fd")) <= baseline + 2)
+
+
+def test_vanishing_under_gunicorn(live_servers: Callable[..., Live]) -> None:
+    """C33: the same for a gevent worker's descriptors."""
+    live = live_servers("gevent", CHAT_STREAM_HEARTBEAT="60", CHAT_MAX_STREAMS_PER_USER="off")
+    thread = live.new_thread()
+    client = live.login("client")
+    client.listen(thread).wait_open().stop()
+    time.sleep(1)
+    baseline = live.server.descriptors()
+    for _ in range(3):
+        readers = [client.listen(thread).wait_open() for _ in range(60)]
+        assert live.server.descriptors() >= baseline + 60
+        for reader in readers:
+            reader.stop()
+        eventually(lambda: live.server.descriptors() <= baseline + 3)
+
+
+def test_flag_off_ends_streams(inside: Inside) -> None:
+    """C34, C5: within 5 s, and nothing comes back before it is on again."""
+    client = inside.login("client")
+    thread = client.open(1)
+    reader = client.listen(thread).wait_open()
+    inside.bench.app.config["CHAT_ENABLED"] = False
+    reader.wait_end(6)
+    assert client.http.get(f"/api/chat/threads/{thread}/stream").status_code == 501
+
+
+def test_policy_that_changes_its_mind_or_raises(make_bench: Any) -> None:
+    """C34, C3: a policy that says no, or raises, by now ends the stream; other people's stay."""
+    bench = make_bench("reference", CHAT_STREAM_HEARTBEAT="60")
+    asked: dict[str, Any] = {}
+
+    def view(user: Any, thread: Any) -> bool:
+        if user.email in asked:
+            raise RuntimeError("the policy's own trouble")
+        return True
+
+    bench.state.access.policy.view = view
+    with serve_here(bench.app) as url:
+        client, nurse = Person(url, "client"), Person(url, "nurse")
+        thread = client.open(1)
+        reader, bystander = nurse.listen(thread).wait_open(), client.listen(thread).wait_open()
+        asked["nurse@nursecare.test"] = True
+        reader.wait_end(6)
+        client.say(thread, "still here")
+        assert bystander.wait(1)
+        bystander.stop()
+        for person in (client, nurse):
+            person.http.close()
+
+
+def test_forgotten_thread_ends_its_streams(inside: Inside) -> None:
+    """C34: where there is no thread there is nothing to view."""
+    client = inside.login("client")
+    thread = client.open(1)
+    reader = client.listen(thread).wait_open()
+    with inside.bench.state.database.write() as unit:
+        unit.connection.execute(inside.bench.state.models.threads.delete())
+    reader.wait_end(6)
+    assert reader.events == []
+
+
+def test_disconnect_ends_a_users_streams(inside: Inside) -> None:
+    """C34: chat.disconnect(user), all of that user's and nobody else's."""
+    client, admin = inside.login("client"), inside.login("admin")
+    thread = client.open(1)
+    readers, bystander = [client.listen(thread).wait_open() for _ in range(3)], admin.listen(thread).wait_open()
+    from examples.nursecare import chat
+
+    with inside.bench.app.app_context():
+        chat.disconnect(inside.bench.host.user("client"))
+    for reader in readers:
+        reader.wait_end(2)
+    assert not bystander.ended.is_set()
+    bystander.stop()
+
+
+def test_lost_ring_costs_latency_only(inside: Inside) -> None:
+    """C31: with the doorbell torn off, message and close are found by polling, heartbeats being a minute apart."""
+    client, admin = inside.login("client"), inside.login("admin")
+    thread = client.open(1)
+    reader = admin.listen(thread).wait_open()
+    inside.bench.state.doorbell.listen(lambda ring: None)
+    client.say(thread, "unheard")
+    assert reader.wait(1, 3)[0].json["text"] == "unheard"
+    client.close(thread)
+    assert reader.wait_end(3)[-1].name == "ThreadClosed"
+
+
+def test_database_trouble_does_not_end_a_stream(inside: Inside, caplog: pytest.LogCaptureFixture) -> None:
+    """C31, C41: the hub tries again; its log has no driver message."""
+    client = inside.login("client")
+    thread = client.open(1)
+    reader = client.listen(thread).wait_open()
+    engine = inside.bench.state.database.engine
+    with caplog.at_level(logging.WARNING, "nursecare_chat"):
+        with engine.connect() as connection:
+            connection.exec_driver_sql("ALTER TABLE chat_messages RENAME TO elsewhere")
+        client.say(thread, "refused")
+        with engine.connect() as connection:
+            connection.exec_driver_sql("ALTER TABLE chat_threads RENAME TO away")
+        eventually(lambda: "chat stream delivery failed" in caplog.text)
+        with engine.connect() as connection:
+            connection.exec_driver_sql("ALTER TABLE away RENAME TO chat_threads")
+            connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO chat_messages")
+    assert client.say(thread, "back").status_code == 200
+    assert reader.wait(1)[0].json["text"] == "back"
+    assert "no such table: " not in caplog.text
+    reader.stop()
+
+
+def test_client_that_never_reads_is_cut_off(live_servers: Callable[..., Live]) -> None:
+    """C35: at a bound; it slows nobody, and resumes where it was."""
+    live = live_servers("gevent", CHAT_STREAM_HEARTBEAT="60", CHAT_MAX_STREAMS_PER_USER="off")
+    thread = live.new_thread()
+    client, admin = live.login("client"), live.login("admin")
+    reader = admin.listen(thread).wait_open()
+    host, port = live.server.url.removeprefix("http://").split(":")
+    lazy = socket.socket()
+    lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    lazy.connect((host, int(port)))
+    cookie = "; ".join(f"{name}={value}" for name, value in client.http.cookies.items())
+    lazy.sendall(f"GET /api/chat/threads/{thread}/stream HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n\r\n".encode())
+    lazy.recv(1)
+    text = "\u4e00" * 5000  # 30 kB in a frame
+    count = (8 << 20) // 30_000  # beyond the bound and whatever the kernel buffers
+    for _ in range(count):
+        assert client.say(thread, text).status_code == 200
+    assert len(reader.wait(count, 60)) == count
+    eventually(lambda: "not_reading" in live.server.output or "chat stream ended" in live.server.output)
+    lazy.settimeout(20)
+    received = b""
+    with suppress(ConnectionError):
+        while chunk := lazy.recv(1 << 16):
+            received += chunk
+    lazy.close()
+    assert len(received) < count * 30_000
+    seen = received.count(b"\n\nevent: MessageCreated")
+    again = admin.listen(thread, str(seen))
+    assert again.wait(count - seen)[0].json["seq"] == seen + 1
+    for one in (reader, again):
+        one.stop()
+
+
+def test_a_stuck_client_without_much_traffic_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C35: what waits is not left to wait for ever either."""
+    stream = hub_module.Stream(1, 1, 0)
+    stream.push(b"x")
+    assert not stream.stuck(time.monotonic())
+    assert stream.stuck(time.monotonic() + hub_module.MAX_STUCK + 1)
+    stream.take(0)
+    assert not stream.stuck(time.monotonic() + hub_module.MAX_STUCK + 1)
+
+
+def test_a_response_that_is_never_read_leaves_nothing(make_bench: Any) -> None:
+    """C33: HEAD, and a body that the server drops before its first byte."""
+    bench = make_bench("reference")
+    api = bench.login("client")
+    thread = api.open(1).get_json()["threadId"]
+    for method in ("HEAD", "GET"):
+        response = api.call(
+            method, f"/api/chat/threads/{thread}/stream", environ_overrides={"wsgi.multithread": True}, buffered=False
+        )
+        response.close()
+    assert bench.state.hub.count() == 0
+
+
+def test_an_application_can_be_collected(make_bench: Any, tmp_path: Any) -> None:
+    """C1: nothing global holds an app: not the signal, the queue, or the extension object."""
+    app = HOSTS["reference"].create_app("sqlite://", TESTING)
+    gone = weakref.ref(app)
+    del app
+    gc.collect()
+    assert gone() is None
