@@ -1,0 +1,458 @@
+"""Installing the plugin: what init_app takes, refuses, and leaves alone."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import Any
+
+import pytest
+from click import ClickException
+from flask import Flask, g
+from flask_login import LoginManager, UserMixin, current_user
+from flask_sqlalchemy import SQLAlchemy
+from huey import MemoryHuey
+from sqlalchemy import event
+
+from nursecare_chat import Chat, ChatThreadPolicy, ConfigurationError
+
+from ..support.hosts import TESTING, Workbench
+
+
+def make_app(**config: Any) -> Flask:
+    app = Flask(__name__)
+    defaults = {"SECRET_KEY": "k", "SQLALCHEMY_DATABASE_URI": "sqlite://", "CHAT_ENABLED": True}
+    app.config.update({**defaults, **TESTING, **config})
+    return app
+
+
+class Small:
+    """The smallest host: users and jobs with keys of any type."""
+
+    def __init__(self, key: Any = None, **config: Any) -> None:
+        self.db = db = SQLAlchemy()
+        key = key or db.Integer
+
+        class User(UserMixin, db.Model):
+            id = db.Column(key, primary_key=True)
+            role = db.Column(db.String(10))
+
+        class Job(db.Model):
+            id = db.Column(key, primary_key=True)
+            client_id = db.Column(key, db.ForeignKey("user.id"))
+
+        self.User, self.Job = User, Job
+        self.app = make_app(**config)
+        db.init_app(self.app)
+        login = LoginManager(self.app)
+        login.user_loader(lambda text: db.session.get(User, uuid.UUID(text) if key is db.Uuid else text))
+
+    def install(self, **options: Any) -> Any:
+        options = {"db": self.db, "user_model": self.User, "request_model": self.Job, **options}
+        Chat().init_app(self.app, **options)
+        return self.app.extensions["nursecare_chat"]
+
+    def client(self, user_id: Any) -> Any:
+        client = self.app.test_client()
+        with client.session_transaction() as session:
+            session.update(_user_id=str(user_id), _fresh=True)
+        return client
+
+    def add(self, *rows: Any) -> None:
+        with self.app.app_context():
+            self.db.create_all()
+            self.db.session.add_all(rows)
+            self.db.session.commit()
+
+
+def test_init_app_never_touches_the_database() -> None:
+    """C1: nor makes a file, with a database that nobody can reach."""
+    small = Small(SQLALCHEMY_DATABASE_URI="sqlite:////nonexistent/folder/x.db", CHAT_QUEUE_URL="sqlite://")
+    small.install()
+
+
+def test_routes_are_a_blueprint() -> None:
+    """C1: chat.blueprint, registered by init_app."""
+    small, chat = Small(), Chat()
+    chat.init_app(small.app, db=small.db, user_model=small.User, request_model=small.Job)
+    assert small.app.blueprints[chat.blueprint.name] is chat.blueprint
+
+
+def test_several_apps_in_one_process() -> None:
+    """C1: one Chat on two applications with different settings, policies and databases; neither knows the other."""
+    chat, benches = Chat(), []
+    for limit in (3, 9):
+        small = Small(CHAT_MAX_TEXT=limit)
+        chat.init_app(small.app, db=small.db, user_model=small.User, request_model=small.Job)
+        small.add(small.User(id=1), small.Job(id=1, client_id=1))
+        benches.append(small)
+    answers = []
+    for small in benches:
+        client = small.client(1)
+        client.post("/api/requests/1/chat/open")
+        answers.append(client.post("/api/chat/threads/1/messages", json={"type": "text", "text": "12345"}).status_code)
+    assert answers == [422, 200]
+
+
+def test_the_same_db_in_a_second_app() -> None:
+    """C1, C2: a second create_app() on the same models gets the same classes."""
+    small = Small()
+    first = small.install().models
+    small.app = make_app()
+    small.db.init_app(small.app)
+    assert small.install().models is first
+
+
+@pytest.mark.parametrize("kind", ["Integer", "BigInteger", "Uuid", "String"])
+def test_key_types(kind: str) -> None:
+    """C2: integers are JSON numbers, others strings; foreign keys point at the host's tables."""
+    make = {"Uuid": lambda n: uuid.UUID(int=n), "String": lambda n: f"k-{n}"}.get(kind, lambda n: n)
+    db = SQLAlchemy()
+    small = Small({"String": db.String(40)}.get(kind, getattr(db, kind)))
+    state = small.install()
+    small.add(small.User(id=make(1)), small.User(id=make(2), role="admin"), small.Job(id=make(3), client_id=make(1)))
+    client, admin = small.client(make(1)), small.client(make(2))
+    thread = client.post(f"/api/requests/{make(3)}/chat/open").get_json()["threadId"]
+    assert admin.post(f"/api/requests/{make(3)}/chat/open").get_json()["threadId"] == thread
+    shown = client.get(f"/api/chat/threads/{thread}").get_json()
+    wire = make if kind.endswith("Integer") else lambda n: str(make(n))
+    assert (shown["clientId"], shown["adminId"], shown["requestId"]) == (wire(1), wire(2), wire(3))
+    assert client.post(f"/api/chat/threads/{thread}/messages", json={"type": "text", "text": "x"}).status_code == 200
+    (message,) = client.get(f"/api/chat/threads/{thread}/messages").get_json()["messages"]
+    assert message["sender_id"] == wire(1)
+    targets = {key.target_fullname for key in state.models.threads.foreign_keys}
+    assert targets == {"user.id", "job.id"}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"user_model": None}, "needs user_model="),
+        ({"request_model": None}, "needs request_model="),
+        ({"db": None}, "needs db="),
+        ({"db": object()}, "Flask-SQLAlchemy"),
+        ({"user_model": int}, "user_model=<class 'int'> is not a model"),
+        ({"request_client": "patient"}, "has no attribute 'patient'"),
+        ({"request_client": 7}, "neither an attribute's name nor a callable"),
+        ({"policy": dict}, "no ChatThreadPolicy"),
+    ],
+)
+def test_wrong_arguments(options: dict[str, Any], says: str) -> None:
+    """C1 to C3: the error names the argument and what to do, and the CLI shows it without a traceback."""
+    with pytest.raises(ClickException, match=says):
+        Small().install(**options)
+
+
+def test_twice_is_refused() -> None:
+    """C1."""
+    small = Small()
+    small.install()
+    with pytest.raises(ConfigurationError, match="twice"):
+        small.install()
+
+
+def test_taken_table_name() -> None:
+    """C2: a host table with our name is an error that says so, not a mystery."""
+    small = Small()
+    small.db.Table("chat_threads", small.db.metadata)
+    with pytest.raises(ConfigurationError, match=r"chat_threads.*taken by the host"):
+        small.install()
+
+
+def test_host_class_of_the_same_name(make_bench: Any) -> None:
+    """C2: the foreign host has a ChatMessage of its own, before and after ours."""
+    from ..support import foreign
+
+    bench = make_bench("foreign")
+    with bench.app.app_context():
+        assert foreign.db.session.scalar(foreign.db.select(foreign.ChatMessage)).body == "the host's own"
+        ours = bench.state.models.ChatMessage
+        assert foreign.db.session.scalars(foreign.db.select(ours)).all() == []
+
+
+def test_request_client_may_be_a_callable() -> None:
+    """C2."""
+    small = Small()
+    small.install(request_client=lambda job: job.client_id)
+    small.add(small.User(id=1), small.User(id=2), small.Job(id=1, client_id=1))
+    assert small.client(1).post("/api/requests/1/chat/open").status_code == 200
+    assert small.client(2).post("/api/requests/1/chat/open").status_code == 403
+
+
+def test_request_without_a_client() -> None:
+    """C17: an admin cannot open a chat with nobody."""
+    small = Small()
+    small.install()
+    small.add(small.User(id=1, role="admin"), small.Job(id=1, client_id=None))
+    response = small.client(1).post("/api/requests/1/chat/open")
+    assert (response.status_code, response.get_json()["code"]) == (422, "validation_failed")
+
+
+class NursesToo(ChatThreadPolicy):
+    def view(self, user: Any, thread: Any) -> bool:
+        return True
+
+
+class Closed(ChatThreadPolicy):
+    def before(self, user: Any, ability: str) -> bool | None:
+        return False if ability == "open" else super().before(user, ability)
+
+
+class Raising(ChatThreadPolicy):
+    def is_admin(self, user: Any) -> bool:
+        raise RuntimeError("no directory")
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (None, (200, 403, 200)),
+        (NursesToo, (200, 200, 200)),
+        (NursesToo(), (200, 200, 200)),
+        (Closed, (403, None, 403)),
+        (Raising, (403, None, 403)),
+    ],
+)
+def test_policies(policy: Any, expected: tuple[int, int | None, int]) -> None:
+    """C3: a subclass or an instance; what raises denies."""
+    small = Small()
+    small.install(policy=policy)
+    small.add(small.User(id=1), small.User(id=2), small.User(id=3, role="admin"), small.Job(id=1, client_id=1))
+    opened = small.client(1).post("/api/requests/1/chat/open").status_code
+    nurse = small.client(2).get("/api/chat/threads/1").status_code if opened == 200 else None
+    admin = small.client(3).post("/api/requests/1/chat/open").status_code
+    assert (opened, nurse, admin) == expected
+
+
+def test_a_policy_needs_no_flask_request() -> None:
+    """C3: called with plain objects."""
+
+    class Thing:
+        def __init__(self, **values: Any) -> None:
+            self.__dict__.update(values)
+
+    policy = ChatThreadPolicy()
+    thread = Thing(client_id=1, admin_id=None)
+    admin = Thing(id=3, role=Thing(name="admin"))
+    assert policy.view(Thing(id=1), thread)
+    assert not policy.view(Thing(id=None), thread)
+    assert not policy.post(Thing(id=2, role=None), thread)
+    assert policy.is_admin(admin)
+    assert policy.is_admin(Thing(id=3, role="admin"))
+    assert not policy.is_admin(Thing(id=3))
+    assert policy.before(admin, "view") is True
+    assert policy.before(Thing(id=1), "view") is None
+    assert policy.open(Thing(id=1), Thing(client_id=1))
+
+
+def test_one_policy_instance_serves_two_hosts() -> None:
+    """C1, C3: init_app does not write into what it was given."""
+    policy = NursesToo()
+    first, second = Small(), Small()
+    first.install(policy=policy, request_client=lambda job: job.client_id)
+    second.install(policy=policy)
+    assert policy.request_client == "client_id"
+
+
+def test_the_hosts_huey_is_used() -> None:
+    """C4: its tasks are ours, ids only; a second application on it is no error."""
+    huey = MemoryHuey("host", immediate=False)
+    small = Small()
+    state = small.install(huey=huey)
+    assert state.tasks.huey is huey
+    small.add(small.User(id=1), small.Job(id=1, client_id=1))
+    client = small.client(1)
+    client.post("/api/requests/1/chat/open")
+    client.patch("/api/chat/threads/1/close")
+    (task,) = huey.pending()
+    assert (task.name, task.args) == ("close_chat_and_purge_media", (1,))
+    Small().install(huey=huey)
+    huey.execute(huey.dequeue())
+
+
+BAD = [
+    ("CHAT_ENABLED", "maybe"), ("CHAT_SIGNED_URL_TTL", "abc"), ("CHAT_SIGNED_URL_TTL", "0"),
+    ("CHAT_SIGNED_URL_TTL", "1.5"), ("CHAT_SIGNED_URL_TTL", True), ("CHAT_REDACT_MESSAGES", "2"),
+    ("CHAT_ALLOWED_IMAGE_MIME", "image/gif"), ("CHAT_ALLOWED_IMAGE_MIME", ""), ("CHAT_TRANSPORT_URL", "amqp://x"),
+    ("CHAT_STORAGE_URL", "s3://x"), ("CHAT_QUEUE_URL", "nonsense"), ("CHAT_KEYSTORE_URL", "http://x"),
+    ("CHAT_MAX_TEXT", "-1"), ("CHAT_MAX_TEXT", "١٢"), ("CHAT_MAX_IMAGE_BYTES", "1_000"), ("CHAT_RATE_POST", "fast"),
+    ("CHAT_RATE_OPEN", "0/minute"), ("CHAT_RATE_UPLOAD", "3/week"), ("CHAT_MAX_STREAMS_PER_USER", "none"),
+    ("CHAT_TRUSTED_ORIGINS", "app.example"), ("CHAT_TRUSTED_ORIGINS", "https://a.example/path"),
+    ("CHAT_STREAM_HEARTBEAT", "0"), ("CHAT_STREAM_MAX_AGE", "inf"), ("CHAT_IDLE_CLOSE_MINUTES", "soon"),
+    ("CHAT_MAX_AGE_DAYS", "-3"), ("CHAT_METRICS", "prometheus"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value"), BAD)
+def test_bad_configuration_stops_the_start(key: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C5: naming the key, the value and what is accepted; from app.config and from the environment alike."""
+    with pytest.raises(ClickException) as from_config:
+        Small(**{key: value}).install()
+    small = Small()
+    small.app.config.pop(key, None)
+    monkeypatch.setenv(key, str(value))
+    if value is not True:
+        with pytest.raises(ClickException) as from_environment:
+            small.install()
+        assert from_environment.value.message == from_config.value.message
+    assert key in from_config.value.message
+    assert repr(value) in from_config.value.message
+    assert "accepted: " in from_config.value.message
+
+
+def test_a_password_in_a_url_is_not_shown() -> None:
+    """C5, C41: the error names the key and what is accepted, not the secret."""
+    with pytest.raises(ClickException) as error:
+        Small(CHAT_QUEUE_URL="amqp://user:hunter2@queue").install()
+    assert "hunter2" not in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(" TRUE ", True), ("1", True), ("On", True), ("yes", True), ("0", False), ("False", False), ("OFF", False),
+     ("no", False), ("", False), (True, True), (False, False), (1, True)],
+)  # fmt: skip
+def test_booleans(text: Any, expected: bool) -> None:
+    """C5: in any case."""
+    small = Small(CHAT_ENABLED=text)
+    small.install()
+    assert small.app.config["CHAT_ENABLED"] is expected
+
+
+def test_defaults_and_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C5: the contract's table; lists trimmed and lower-cased; app.config wins over the environment."""
+    monkeypatch.setenv("CHAT_MAX_TEXT", "7")
+    monkeypatch.setenv("CHAT_SIGNED_URL_TTL", "60")
+    small = Small(CHAT_MAX_TEXT=8, CHAT_ALLOWED_IMAGE_MIME=" Image/PNG , image/jpeg ", CHAT_MAX_STREAMS_PER_USER="off")
+    config = small.install().config
+    assert (config.max_text, config.signed_url_ttl, config.max_streams_per_user) == (8, 60, None)
+    assert config.allowed_image_mime == ("image/png", "image/jpeg")
+    assert (config.redact_messages, config.max_image_bytes) == (True, 10485760)
+    assert (config.stream_heartbeat, config.stream_max_age) == (15, 900)
+    assert (config.rate_post, config.idle_close_minutes) == ("120/minute", None)
+
+
+def test_off_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C5: nothing set is switched off."""
+    small = Small()
+    del small.app.config["CHAT_ENABLED"]
+    small.install()
+    assert small.app.config["CHAT_ENABLED"] is False
+
+
+def test_embedded_defaults_warn_outside_debug_and_testing(caplog: pytest.LogCaptureFixture) -> None:
+    """C5: one warning each; and one for a setting that this release does not act on."""
+    small = Small(TESTING=False, CHAT_KEYSTORE_URL="file:///keys")
+    del small.app.config["CHAT_QUEUE_URL"]
+    small.install()
+    warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    for key in ("CHAT_TRANSPORT_URL", "CHAT_STORAGE_URL", "CHAT_QUEUE_URL", "CHAT_KEYSTORE_URL"):
+        assert sum(key in text for text in warned) == 1
+    caplog.clear()
+    Small().install()
+    assert caplog.records == []
+
+
+class TestGoodGuest:
+    """C7: what the host has, it keeps; on and off."""
+
+    @pytest.fixture(params=[True, False], ids=["on", "off"])
+    def bench(self, request: pytest.FixtureRequest, make_bench: Any) -> Workbench:
+        return make_bench("foreign", CHAT_ENABLED=request.param)
+
+    def test_error_handlers_limiter_and_login(self, bench: Workbench) -> None:
+        """C7: the host's 404 is HTML, its limiter counts its own routes only, its login_view redirects nobody here."""
+        api = bench.login("client")
+        assert b"the host's own 404" in api.call("GET", "/nowhere").data
+        assert b"the host's own 405" in api.call("GET", "/login").data
+        assert [api.call("GET", "/limited").status_code for _ in range(2)] == [200, 200]
+        for _ in range(5):
+            api.call("GET", "/api/chat/threads/1")
+        assert api.call("GET", "/whoami").data == b"client@nursecare.test"
+        assert bench.app.login_manager.login_view == "sign_in"
+
+    def test_uncommitted_work_of_the_host_stays_its_own(self, bench: Workbench) -> None:
+        """C7, C10: our transactions neither commit nor roll back what db.session has pending in the same request."""
+        host = bench.host
+
+        @bench.app.before_request
+        def habit() -> None:
+            g.visit = host.request_model(patient_uid=current_user.uid)
+            host.db.session.add(g.visit)
+
+        outcomes = []
+
+        @bench.app.teardown_request
+        def look(error: Any) -> None:
+            if "visit" in g:
+                outcomes.append(g.visit in host.db.session.new)
+
+        api = bench.login("client")
+        api.open(1)
+        api.open(2)
+        assert outcomes == [True, True]
+        with bench.app.app_context():
+            assert host.db.session.query(host.request_model).count() == 3
+
+    def test_engine_and_pragmas(self, bench: Workbench) -> None:
+        """C7: the host's connections keep their settings; ours are set on connections of our own."""
+        api = bench.login("client")
+        api.open(1)
+        with bench.app.app_context(), bench.host.db.engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 0
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "delete"
+            assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 3000
+            assert connection.connection.driver_connection.isolation_level == ""
+            assert not event.contains(bench.host.db.engine, "do_execute", lambda *a: None)
+
+    def test_logging_configuration(self, bench: Workbench) -> None:
+        """C7: no handler, no level of ours."""
+        logger = logging.getLogger("nursecare_chat")
+        assert (logger.handlers, logger.level, logger.propagate) == ([], logging.NOTSET, True)
+
+    def test_cleanup_goes_on_when_off(self, bench: Workbench) -> None:
+        """C7: switching the feature off never strands data."""
+        bench.app.config["CHAT_ENABLED"] = True
+        api = bench.login("client")
+        thread = api.open(1).get_json()["threadId"]
+        api.say(thread, "to be erased")
+        purges = bench.state.purges
+        purges._wake = lambda thread_id, delay: None
+        api.close(thread)
+        bench.app.config["CHAT_ENABLED"] = False
+        assert purges.sweep() == 1
+
+
+def test_unexpected_errors_are_ours_alone(make_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C12, C7: a bug in a route is our JSON 500, logged by the host's app, whatever its handler for Exception does."""
+    bench = make_bench("foreign", TESTING=False)
+    bench.state.threads.get = lambda thread_id: 1 / 0
+    response = bench.login("client").thread(1)
+    assert (response.status_code, response.get_json()["code"]) == (500, "internal_error")
+
+
+def test_without_flask_login(caplog: pytest.LogCaptureFixture) -> None:
+    """C12: a host that forgot Flask-Login hears what to do."""
+    small = Small(TESTING=False, PROPAGATE_EXCEPTIONS=False)
+    small.install()
+    del small.app.login_manager
+    assert small.app.test_client().get("/api/chat/threads/1").status_code == 500
+    assert "LoginManager(app)" in caplog.text
+
+
+def test_without_tables(make_bench: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """C13: 503 with Retry-After, and a log line that says what to run; no traceback."""
+    bench = make_bench("reference")
+    with bench.app.app_context():
+        for table in ("chat_messages", "chat_uploads", "chat_threads", "chat_purges"):
+            bench.host.db.session.execute(bench.host.db.text(f"DROP TABLE {table}"))
+        bench.host.db.session.commit()
+    response = bench.login("client").open(1)
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+    assert response.get_json()["code"] == "unavailable"
+    assert "flask chat install-migrations" in caplog.text
+    assert "flask db upgrade" in caplog.text
+    assert "Traceback" not in caplog.text
+    result = bench.app.test_cli_runner().invoke(args=["chat", "purge"])
+    assert result.exit_code == 1
+    assert "flask db upgrade" in result.output
