@@ -73,7 +73,10 @@ def _image_types(value: Any) -> tuple[str, ...]:
 
 
 def _origins(value: Any) -> frozenset[str]:
-    origins = frozenset(item.rstrip("/") for item in _items(value))
+    # As browsers write them: without the scheme's own port.
+    origins = frozenset(
+        re.sub(r"^(https://[^/]+):443$|^(http://[^/]+):80$", r"\1\2", o.rstrip("/")) for o in _items(value)
+    )
     for origin in origins:
         if not re.fullmatch(r"https?://[^/?#@\s]+", origin):
             raise _Bad("comma-separated origins such as https://app.example.org")

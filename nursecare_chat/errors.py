@@ -32,6 +32,10 @@ class ChatError(Exception):
         self.headers = headers or {}
 
 
+class BadRequest(ChatError):
+    status, code, message = 400, "bad_request", "The request cannot be read."
+
+
 class Disabled(ChatError):
     status, code, message = 501, "disabled", "The chat is switched off."
 

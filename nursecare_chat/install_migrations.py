@@ -129,13 +129,17 @@ def _render(step: str, down_revision: str, models: ChatModels) -> str:
 
 def _render_type(kind: TypeEngine[Any], imports: set[str]) -> str:
     """Python source for a column type, and what it needs imported; as Alembic's autogenerate does it."""
+    variants = "".join(
+        f".with_variant({_render_type(variant, imports)}, {dialect!r})"
+        for dialect, variant in sorted(kind._variant_mapping.items())
+    )
     module = type(kind).__module__
     if module.startswith("sqlalchemy.dialects."):
         dialect = module.split(".")[2]
         imports.add(f"from sqlalchemy.dialects import {dialect}")
-        return f"{dialect}.{kind!r}"
+        return f"{dialect}.{kind!r}{variants}"
     if module.startswith("sqlalchemy."):
         imports.add("import sqlalchemy as sa")
-        return f"sa.{kind!r}"
+        return f"sa.{kind!r}{variants}"
     imports.add(f"import {module}")
-    return f"{module}.{kind!r}"
+    return f"{module}.{kind!r}{variants}"

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 from flask import Flask
 from huey import Huey, MemoryHuey, RedisHuey, SqliteHuey, crontab
-from huey.exceptions import HueyException
 
 if TYPE_CHECKING:
     from .service.purges import Purges
@@ -38,30 +37,51 @@ def make_huey(url: str, instance_path: str) -> Huey:
     return RedisHuey(QUEUE, url=url)
 
 
-class Tasks:
-    """The chat's tasks on one Huey instance, its own or the host's."""
+class _Registration:
+    """The tasks on one Huey instance. A host's may serve several applications of a process: each looks for itself."""
 
-    def __init__(self, app: Flask, huey: Huey, purges: Callable[[], Purges]) -> None:
-        self.huey = huey
-        self._prepared = False
-        self._preparing = threading.Lock()
+    def __init__(self, huey: Huey) -> None:
+        self.applications: WeakSet[Tasks] = WeakSet()
 
         def close_chat_and_purge_media(thread_id: int) -> None:
             """Erase one closed thread (C37)."""
-            with app.app_context():
-                purges().run(thread_id)
+            for application in list(self.applications):
+                application.purge(thread_id)
 
         def sweep_purges() -> None:
             """Every minute, and when a consumer starts: whatever is due, whoever lost it (C36)."""
-            with app.app_context():
-                purges().sweep()
+            for application in list(self.applications):
+                application.sweep()
 
-        for task in (close_chat_and_purge_media, sweep_purges):
-            # The host's Huey may serve a second application of this process; ids must not change for that.
-            with suppress(HueyException):
-                huey._registry.unregister(huey._registry.string_to_task(f"{__name__}.{task.__name__}"))
-        self._purge = huey.task(name="close_chat_and_purge_media")(close_chat_and_purge_media)
+        # Huey names a task module.name; that must not change, for it stands in queues.
+        self.purge = huey.task(name="close_chat_and_purge_media")(close_chat_and_purge_media)
         huey.periodic_task(crontab(minute="*"), name="sweep_purges")(sweep_purges)
+
+
+class Tasks:
+    """One application's side of the tasks on a Huey instance, its own or the host's.
+
+    :param purges: gives the application's purges, which in turn need :meth:`wake`.
+    """
+
+    def __init__(self, app: Flask, huey: Huey, purges: Callable[[], Purges]) -> None:
+        self.huey = huey
+        self._app = app
+        self._purges = purges
+        self._prepared = False
+        self._preparing = threading.Lock()
+        if not hasattr(huey, "nursecare_chat"):
+            huey.nursecare_chat = _Registration(huey)
+        self._registration: _Registration = huey.nursecare_chat
+        self._registration.applications.add(self)
+
+    def purge(self, thread_id: int) -> None:
+        with self._app.app_context():
+            self._purges().run(thread_id)
+
+    def sweep(self) -> None:
+        with self._app.app_context():
+            self._purges().sweep()
 
     def prepare(self) -> None:
         """Make an SQLite queue's file and tables, once per process."""
@@ -75,6 +95,6 @@ class Tasks:
         """Ask a worker to look at a purge, now or in ``delay`` seconds. Losing this costs a minute: the sweep."""
         self.prepare()
         if delay:
-            self._purge.schedule((thread_id,), delay=delay)
+            self._registration.purge.schedule((thread_id,), delay=delay)
         else:
-            self._purge(thread_id)
+            self._registration.purge(thread_id)

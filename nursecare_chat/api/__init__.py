@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Blueprint
 from flask.blueprints import BlueprintSetupState
+from werkzeug.routing import BaseConverter
 
 from . import errors, gates, messages, stream, threads
 
@@ -19,7 +20,14 @@ ROUTES = (
     ("PATCH", "/api/chat/threads/<thread_id>/close", threads.close_thread),
     ("GET", "/api/chat/threads/<thread_id>/stream", stream.stream_thread),
 )
-CATCH_ALL = ("/api/chat/", "/api/chat/<path:rest>", "/api/requests/<request_id>/chat/open")
+CATCH_ALL = ("/api/chat", f"/api/chat/<{NAME}_rest:rest>", "/api/requests/<request_id>/chat/open")
+
+
+class Rest(BaseConverter):
+    """Whatever follows, nothing and slashes at its start included; Werkzeug's ``path`` would redirect those as HTML."""
+
+    regex = ".*?"
+    part_isolating = False
 
 
 def create_blueprint() -> Blueprint:
@@ -37,8 +45,9 @@ def _add_catch_all(setup: BlueprintSetupState) -> None:
     """Rules for any method at all: ``add_url_rule`` would make ``GET`` of none."""
     app: Any = setup.app
     endpoint = f"{NAME}.{gates.UNKNOWN}"
+    app.url_map.converters[f"{NAME}_rest"] = Rest
     app.view_functions[endpoint] = errors.unknown
     for path in CATCH_ALL:
-        rule = app.url_rule_class(path, endpoint=endpoint, methods=None, strict_slashes=False)
+        rule = app.url_rule_class(path, endpoint=endpoint, methods=None, strict_slashes=False, merge_slashes=False)
         rule.provide_automatic_options = False
         app.url_map.add(rule)

@@ -18,6 +18,7 @@ from werkzeug.routing import RoutingException
 
 from ..config import is_enabled
 from ..errors import (
+    BadRequest,
     BodyTooLarge,
     ConfigurationError,
     CrossSite,
@@ -81,6 +82,8 @@ def _require_small_body() -> None:
         size = len(request.get_data())
     except RequestEntityTooLarge:
         raise BodyTooLarge() from None
+    except Exception:  # each server has errors of its own for a body that breaks off or is wrongly chunked
+        raise BadRequest() from None
     if size > MAX_BODY:
         raise BodyTooLarge()
 
@@ -103,9 +106,12 @@ def _same_host(origin: str, host: str) -> bool:
     """Whether both name one host and port; a TLS-terminating proxy may hide the scheme, so it does not count."""
     try:
         there, here = urlsplit(origin), urlsplit(f"//{host}")
-        default = DEFAULT_PORTS.get(there.scheme)
-        return bool(there.hostname) and (there.hostname, there.port or default) == (here.hostname, here.port or default)
-    except ValueError:
+        default = DEFAULT_PORTS[there.scheme]
+        return there.hostname is not None and (there.hostname, there.port or default) == (
+            here.hostname,
+            here.port or default,
+        )
+    except (ValueError, KeyError):
         return False
 
 

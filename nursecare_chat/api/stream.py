@@ -12,7 +12,7 @@ from sqlalchemy import Row
 from ..errors import DatabaseUnavailable
 from ..stream import event
 from ..stream.body import SURPLUS_RETRY, StreamBody, replay_once
-from ..stream.hub import Stream
+from ..stream.subscriber import Stream
 from . import gates
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from ..keys import wire
 from ..metrics import Metrics
 from ..models import ChatModels
 from ..policy import ChatThreadPolicy
-from .unit_of_work import Database
+from .unit_of_work import UNREACHABLE, Database, translate
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,8 @@ class Access:
         """As the policy says; one that raises denies."""
         try:
             return bool(self.policy.is_admin(user))
+        except UNREACHABLE as error:
+            raise translate(error) from None
         except Exception as error:
             self._raised("is_admin", error)
             return False
@@ -80,6 +82,8 @@ class Access:
                 return False, False
             own = bool(getattr(self.policy, ability)(user, subject))
             return bool(first) and not own, bool(first) or own
+        except UNREACHABLE as error:  # no word of the policy's: it could not find out, and neither can we
+            raise translate(error) from None
         except Exception as error:
             self._raised(ability, error)
             return False, False
@@ -94,8 +98,7 @@ class Access:
         """Which of these ``(user id, thread id)`` may not view any more: users and threads are read in bulk (C34)."""
         pairs = list(pairs)
         threads = self._models.threads
-        user_model = self._models.user_model
-        key = self._models.user_key.column
+        user_model, user_key = self._models.user_model, self._models.user_key.column
         with self._database.session() as session:
             rows = {}
             for ids in chunks(thread_id for _, thread_id in pairs):
@@ -103,20 +106,27 @@ class Access:
                     row.id: row for row in session.connection().execute(sa.select(threads).where(threads.c.id.in_(ids)))
                 }
             users = {}
+            query = sa.select(user_key, user_model)
             for ids in chunks(user_id for user_id, _ in pairs):
-                users |= {
-                    self.user_id(user): user for user in session.scalars(sa.select(user_model).where(key.in_(ids)))
-                }
+                users |= {row[0]: row[1] for row in session.execute(query.where(user_key.in_(ids)))}
             lost = set()
             turn = time.perf_counter()
             for user_id, thread_id in pairs:
                 user, thread = users.get(user_id), rows.get(thread_id)
-                if not (user and thread and is_active(user) and self._ask(user, "view", thread)[1]):
+                if user is None or thread is None or not self._may_still_view(user, thread):
                     lost.add((user_id, thread_id))
                 if time.perf_counter() - turn > SLICE:
                     time.sleep(0)
                     turn = time.perf_counter()
         return lost
+
+    def _may_still_view(self, user: Any, thread: Any) -> bool:
+        try:
+            active = is_active(user)
+        except Exception as error:
+            self._raised("is_active", error)
+            return False
+        return active and self._ask(user, "view", thread)[1]
 
 
 def is_active(user: Any) -> bool:

@@ -91,11 +91,11 @@ class Purges:
 
         A failure is put into the row and tried again later (C38), never raised.
         """
-        owner = uuid.uuid4().hex
-        attempt = self._lease(thread_id, owner)
-        if attempt is None:
-            return False
+        owner, attempt = uuid.uuid4().hex, 0
         try:
+            attempt = self._lease(thread_id, owner) or 0
+            if not attempt:
+                return False
             redacted = self._erase_text(thread_id, owner)
             self._database.erase_free_space()
             self._finish(thread_id, owner)
@@ -171,6 +171,9 @@ class Purges:
             )
 
     def _failed(self, thread_id: int, owner: str, attempt: int, error: Exception) -> None:
+        if not attempt:
+            log.warning("chat purge not leased: %s", error, extra={"chat": True, "threadId": thread_id})
+            return
         stalled = attempt > len(DELAYS)
         delay = STALLED_DELAY if stalled else DELAYS[attempt - 1]
         code = f"{error.kind}/{error.sqlstate}" if isinstance(error, DatabaseError) else type(error).__name__

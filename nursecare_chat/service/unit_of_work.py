@@ -6,7 +6,6 @@ import logging
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -15,18 +14,24 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
-from ..errors import ChatError, ConfigurationError, DatabaseConflict, DatabaseError, DatabaseUnavailable
+from ..errors import DatabaseConflict, DatabaseError, DatabaseUnavailable
 from ..models import TABLES
+from . import sqlite
 
 log = logging.getLogger(__name__)
 
 POOL = {"pool_size": 5, "max_overflow": 5, "pool_timeout": 10}
 """Connections of our own per process (C10): count processes × (the host's pool + these)."""
 
-LOCK_TIMEOUT = 5.0
-"""Seconds a statement waits for another writer of a SQLite file before it is a 503."""
-
 NO_TABLES = "the chat's tables are missing; run `flask chat install-migrations`, then `flask db upgrade`"
+
+UNREACHABLE = (
+    sa.exc.OperationalError,
+    sa.exc.InterfaceError,
+    sa.exc.TimeoutError,
+    sqlite3.OperationalError,
+)
+"""What a database that is away or too busy raises, through SQLAlchemy or from SQLite itself."""
 
 
 class UnitOfWork:
@@ -44,14 +49,14 @@ class UnitOfWork:
         for callback in self._after_commit:
             try:
                 callback()
-            except Exception as error:  # the message stands, whatever a doorbell or a queue says
+            except Exception as error:  # what was committed stands, whatever a doorbell or a queue says
                 log.warning("chat follow-up failed", extra={"chat": True, "error": type(error).__name__})
 
 
 class Database:
     """The host's database, through an engine and a bounded pool of our own.
 
-    An in-memory SQLite exists in one connection only, so there the host's engine is shared.
+    An in-memory SQLite exists in one connection only, so there the host's is shared.
 
     :param host_engine: gives the host's engine; called at the first use, never at ``init_app`` (C1).
     :param engine_options: the host's ``SQLALCHEMY_ENGINE_OPTIONS``; what says how to connect is taken over.
@@ -63,64 +68,53 @@ class Database:
         self._setup = threading.Lock()
         self._engine: Engine | None = None
         self._pid = 0
-        self._writing = threading.RLock()
-        self._shared_engine: Engine | None = None
+        self._shared: Engine | None = None
+        self._shared_pool: sa.Pool | None = None
+        self._one_at_a_time = threading.RLock()
 
     @property
     def engine(self) -> Engine:
-        if self._engine is None or self._pid != os.getpid():
+        """Made at the first use; after a fork with connections of the child's own."""
+        stale = self._shared is not None and self._shared.pool is not self._shared_pool  # the host disposed of it
+        if self._engine is None or self._pid != os.getpid() or stale:
             with self._setup:
-                if self._engine is None:
+                if self._engine is None or stale:
                     self._engine = self._make_engine(self._host_engine())
-                elif self._pid != os.getpid():  # forked: the parent keeps the sockets
-                    self._engine.dispose(close=False)
+                elif self._pid != os.getpid():
+                    self._engine.dispose(close=False)  # the parent keeps the sockets
                 self._pid = os.getpid()
         return self._engine
 
     def _make_engine(self, host: Engine) -> Engine:
-        if host.dialect.name == "sqlite" and isinstance(host.pool, (sa.pool.StaticPool, sa.pool.SingletonThreadPool)):
-            self._shared_engine = host
-            return host
-        options = {
-            key: self._engine_options[key]
-            for key in ("connect_args", "creator", "module", "execution_options")
-            if key in self._engine_options
-        }
-        if host.dialect.name == "sqlite":
-            # Waiting for a lock inside SQLite would stop every greenlet of the process: see patiently().
-            options["connect_args"] = {**options.get("connect_args", {}), "timeout": 0}
+        # Statements are logged under a name of ours, without parameters and never with rows (C41).
+        options: dict[str, Any] = {"hide_parameters": True, "logging_name": "nursecare_chat", **POOL}
+        taken_over = ("connect_args", "creator", "module", "execution_options")
+        options |= {key: self._engine_options[key] for key in taken_over if key in self._engine_options}
+        if sqlite.in_memory(host):
+            self._shared, self._shared_pool = host, host.pool
+            engine = sqlite.shared_engine(host, options)
+        elif host.dialect.name == "sqlite":
+            engine = sqlite.own_engine(host.url, options)
         else:
-            options["pool_pre_ping"] = True
-        # Statements are logged under a name of ours, without parameters and never with rows: C41.
-        engine = sa.create_engine(host.url, hide_parameters=True, logging_name="nursecare_chat", **POOL, **options)
+            engine = sa.create_engine(host.url, pool_pre_ping=True, **options)
         engine.logger.setLevel(logging.WARNING)
-        if host.dialect.name == "sqlite":
-            sa.event.listen(engine, "connect", _prepare_sqlite)
-            sa.event.listen(engine, "do_execute", _execute_patiently)
         return engine
-
-    def _shares_connection(self) -> bool:
-        return self.engine is self._shared_engine
-
-    @property
-    def _is_sqlite(self) -> bool:
-        return self.engine.dialect.name == "sqlite"
 
     def dispose(self) -> None:
         """Close the pool's connections; the next use opens new ones."""
-        if self._engine is not None and not self._shares_connection():
+        if self._engine is not None and self._shared is None:
             self._engine.dispose()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection for a few reads; nothing stays pinned afterwards.
 
-        On SQLite each statement sees its own snapshot: a read transaction would keep writers from committing while,
-        say, a policy waits for something else that waits for them.
+        On SQLite each statement sees its own snapshot: a read transaction would keep writers from committing.
 
         :raises DatabaseError: never with a statement's parameters.
         """
-        with self._translated(), self._guard(), self.engine.connect() as connection:
+        engine = self.engine
+        with translated(), self._turn() if self._shared else nullcontext(), engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -133,116 +127,59 @@ class Database:
     def write(self) -> Iterator[UnitOfWork]:
         """One transaction, committed at the end of the block.
 
-        On SQLite it is ``BEGIN IMMEDIATE`` behind one lock for the process, taken after the connection: inside the
-        block nothing may yield (no network, no logging), or greenlets would meet in SQLite's own lock.
+        On SQLite inside the block nothing may yield: no network, no logging, no other connection.
 
         :raises DatabaseError: never with a statement's parameters.
         """
-        with self._translated(), self.engine.connect() as connection:
+        with translated(), self.engine.connect() as connection:
             unit = UnitOfWork(connection)
-            if self._is_sqlite:
-                with self._writing, self._sqlite_transaction(connection):
+            if self._shared:
+                with self._turn(), sqlite.shared_transaction(connection):
+                    yield unit
+            elif self.engine.dialect.name == "sqlite":
+                with self._turn(), sqlite.transaction(connection):
                     yield unit
             else:
                 with connection.begin():
                     yield unit
         unit.committed()
 
-    @contextmanager
-    def _sqlite_transaction(self, connection: Connection) -> Iterator[None]:
-        if self._shares_connection() and connection.connection.driver_connection.in_transaction:
-            # The only connection there is carries a transaction of the host's, which is not ours to commit.
-            with connection.begin_nested():
-                yield
-            return
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-        try:
-            # From here on the process holds locks that its other greenlets may run into, inside SQLite and on the
-            # host's connections, so it must not yield: COMMIT waits for other processes' readers inside SQLite too.
-            self._wait_inside_sqlite(connection, LOCK_TIMEOUT)
-            yield
-            connection.commit()
-        except BaseException:
-            connection.rollback()
-            raise
-        finally:
-            self._wait_inside_sqlite(connection, 0)
-
-    def _wait_inside_sqlite(self, connection: Connection, seconds: float) -> None:
-        if not self._shares_connection():
-            driver_connection = connection.connection.driver_connection
-            driver_connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}").close()
+    def _turn(self) -> threading.RLock:
+        """One writer of this process at a time; on a shared connection one user of it at all."""
+        return self._one_at_a_time
 
     def erase_free_space(self) -> None:
         """Make what was deleted physically gone where that is ours to do: SQLite's write-ahead log (C41).
 
         :raises DatabaseUnavailable: if a reader holds the log; the purge tries again.
         """
-        if not self._is_sqlite or self._shares_connection():
+        if self.engine.dialect.name != "sqlite" or self._shared:
             return
-        with self._translated(), self._writing, self.engine.connect() as connection:
-
-            def truncate() -> None:
-                if connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]:
-                    raise DatabaseUnavailable("Checkpoint", "SQLITE_BUSY")
-
-            patiently(truncate)
-
-    @contextmanager
-    def _guard(self) -> Iterator[None]:
-        """On a shared connection readers wait for the writer too: returning it to its pool rolls back."""
-        with self._writing if self._shares_connection() else nullcontext():
-            yield
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        failure = None
-        try:
-            yield
-        except (ChatError, ConfigurationError):
-            raise
-        except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
-            failure = translate(error)
-        if failure is not None:  # raised out here, so that the driver's message is not even its context
-            raise failure
+        with translated(), self._turn(), self.engine.connect() as connection:
+            if not sqlite.truncate_log(connection):
+                raise DatabaseUnavailable("Checkpoint", "SQLITE_BUSY")
 
 
-def _prepare_sqlite(connection: Any, record: Any) -> None:
-    connection.isolation_level = None  # transactions begin where write() says
-    for pragma in ("foreign_keys = ON", "secure_delete = ON"):
-        patiently(lambda pragma=pragma: connection.execute(f"PRAGMA {pragma}").close())
+@contextmanager
+def translated() -> Iterator[None]:
+    """The database's errors without the driver's words.
 
-
-def _execute_patiently(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
-    patiently(lambda: cursor.execute(statement, parameters))
-    return True
-
-
-def patiently(attempt: Callable[[], Any]) -> Any:
-    """Wait for SQLite's lock by sleeping here, where other greenlets get their turn, instead of inside SQLite.
-
-    :raises Exception: what the last attempt raised, after :data:`LOCK_TIMEOUT`.
+    :raises DatabaseError: in their place, and without them as its context: loggers print that.
     """
-    deadline = time.monotonic() + LOCK_TIMEOUT
-    pause = 0.001
-    while True:
+    failure = None
+    try:
+        yield
+    except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
+        failure = translate(error)
+    if failure is not None:
         try:
-            return attempt()
-        except (sqlite3.OperationalError, DatabaseUnavailable) as error:
-            if not _is_busy(error) or time.monotonic() > deadline:
-                raise
-        time.sleep(pause)
-        pause = min(pause * 2, 0.05)
-
-
-def _is_busy(error: BaseException) -> bool:
-    code = getattr(error, "sqlite_errorcode", None)
-    busy = code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-    return busy or getattr(error, "sqlstate", None) == "SQLITE_BUSY"
+            raise failure
+        finally:
+            failure.__context__ = None  # set by raising it while the original is still being handled further up
 
 
 def translate(error: Exception) -> DatabaseError:
-    """The same failure without the driver's words (C41)."""
+    """The same failure with its class and SQLSTATE only (C41)."""
     original = getattr(error, "orig", None) or error
     kind = type(error).__name__
     state = (
@@ -250,15 +187,12 @@ def translate(error: Exception) -> DatabaseError:
         or getattr(original, "pgcode", None)
         or getattr(original, "sqlite_errorname", None)
     )
-    missing = state in ("42P01", "SQLITE_ERROR") and any(
-        marker in str(original) for marker in (f"no such table: {TABLES[0][:5]}", f'relation "{TABLES[0][:5]}')
-    )
-    if missing:
+    prefix = TABLES[0][:5]
+    missing = (f"no such table: {prefix}", f"no such table: main.{prefix}", f'relation "{prefix}')
+    if state in ("42P01", "SQLITE_ERROR") and any(marker in str(original) for marker in missing):
         return DatabaseUnavailable(kind, state, NO_TABLES)
     if isinstance(error, (sa.exc.IntegrityError, sqlite3.IntegrityError)):
         return DatabaseConflict(kind, state)
-    if isinstance(
-        error, (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError, sqlite3.OperationalError)
-    ):
+    if isinstance(error, UNREACHABLE):
         return DatabaseUnavailable(kind, state)
     return DatabaseError(kind, state)

@@ -10,7 +10,8 @@ from typing import Any
 from ..errors import ChatError
 from . import event
 from .client import ClientSocket
-from .hub import PAGE, Hub, Stream
+from .hub import PAGE, Entry, Hub
+from .subscriber import MAX_PIECE, Stream
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +46,13 @@ class StreamBody:
         return self
 
     def __next__(self) -> bytes:
-        return next(self._frames)
+        self._stream.writing_since = None
+        frames = next(self._frames)
+        self._stream.writing_since = time.monotonic()
+        return frames
 
     def close(self) -> None:
+        self._stream.writing_since = None
         self._stream.cut()
         if self._joined:
             self._joined = False
@@ -55,15 +60,16 @@ class StreamBody:
 
     def _run(self, prelude: bytes) -> Iterator[bytes]:
         hub, stream = self._hub, self._stream
+        stream.client = ClientSocket(self._environ)
+        self._joined = True  # even if joining fails half-way: leaving is safe
         if not hub.join(stream):
             yield event.retry(SURPLUS_RETRY)
             return
-        self._joined = True
-        stream.client = ClientSocket(self._environ)
         recycle_at = time.monotonic() + hub.limits.max_age
         yield prelude
-        yield from self._replay(recycle_at)
         while not stream.drained:
+            if stream.behind:
+                yield from self._replay(recycle_at)
             left = recycle_at - time.monotonic()
             if left <= 0:
                 return
@@ -82,12 +88,26 @@ class StreamBody:
                 log.warning("chat stream replay failed: %s", error, extra={"chat": True, "threadId": stream.thread})
                 stream.take(DATABASE_PAUSE)
                 continue
-            if entries:
-                stream.position = entries[-1].seq
-                yield b"".join(entry.private if entry.sender == stream.user else entry.public for entry in entries)
+            for piece in pieces(stream, entries):
+                if stream.ended:
+                    return
+                yield piece
             if len(entries) < PAGE:
                 hub.go_live(stream)
                 return
+
+
+def pieces(stream: Stream, entries: list[Entry]) -> Iterator[bytes]:
+    """The entries' frames, joined to pieces that a slow client is seen to take; moves the stream's position along."""
+    piece = bytearray()
+    for entry in entries:
+        piece += entry.private if entry.sender == stream.user else entry.public
+        stream.position = entry.seq
+        if len(piece) >= MAX_PIECE:
+            yield bytes(piece)
+            piece.clear()
+    if piece:
+        yield bytes(piece)
 
 
 def replay_once(hub: Hub, stream: Stream, prelude: bytes) -> Iterator[bytes]:
@@ -98,8 +118,7 @@ def replay_once(hub: Hub, stream: Stream, prelude: bytes) -> Iterator[bytes]:
         entries = hub.reader.after(stream.thread, stream.position, PAGE)
         if not entries:
             break
-        stream.position = entries[-1].seq
-        yield b"".join(entry.private if entry.sender == stream.user else entry.public for entry in entries)
+        yield from pieces(stream, entries)
     if head is not None and head.farewell is not None:
         yield head.farewell
     else:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import _socket  # the plain C socket: gevent's patched one would wait where we only look
+import fcntl
 import os
+import struct
+import termios
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
+
+SEND_BUFFER = 128 * 1024
+"""Bytes that the kernel takes for one client. By itself it would grow to megabytes, out of our reach."""
 
 
 class ClientSocket:
@@ -18,11 +24,9 @@ class ClientSocket:
     def __init__(self, environ: Mapping[str, Any]) -> None:
         server_socket = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
         self._socket: _socket.socket | None = None
-        try:
-            if server_socket is not None:
-                self._socket = _socket.socket(fileno=os.dup(server_socket.fileno()))
-        except (OSError, AttributeError):
-            self._socket = None
+        if server_socket is not None:
+            with suppress(OSError, AttributeError):
+                self._socket = _look_at(server_socket.fileno())
 
     def gone(self) -> bool:
         """Whether the client has closed its end."""
@@ -36,11 +40,23 @@ class ClientSocket:
         except OSError:
             return True
 
+    def unsent(self) -> int:
+        """Bytes that the kernel has not got acknowledged by the client."""
+        connection = self._socket
+        if connection is None:
+            return 0
+        try:
+            (count,) = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0" * 4))
+            return int(count)
+        except OSError:
+            return 0
+
     def abort(self) -> None:
-        """End the connection under a writer that is stuck in it."""
+        """End the connection under a writer that is stuck in it, and drop what waits in the kernel."""
         connection = self._socket
         if connection is not None:
             with suppress(OSError):  # it may be gone already
+                connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, struct.pack("ii", 1, 0))
                 connection.shutdown(_socket.SHUT_RDWR)
 
     def close(self) -> None:
@@ -48,3 +64,18 @@ class ClientSocket:
         connection, self._socket = self._socket, None
         if connection is not None:
             connection.close()
+
+
+def _look_at(server_descriptor: int) -> _socket.socket:
+    """A second descriptor of the server's connection; a default timeout of Python's must not change how it blocks."""
+    descriptor = os.dup(server_descriptor)
+    blocking = os.get_blocking(descriptor)
+    try:
+        connection = _socket.socket(fileno=descriptor)
+    except OSError:
+        os.close(descriptor)
+        raise
+    connection.settimeout(None)
+    os.set_blocking(descriptor, blocking)
+    connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, SEND_BUFFER)
+    return connection

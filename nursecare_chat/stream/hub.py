@@ -15,15 +15,14 @@ import logging
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import ChatError
-from .client import ClientSocket
 from .doorbell import Doorbell, Ring
+from .subscriber import Stream
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +37,6 @@ RECHECK = 3.0
 
 LOOK = 0.5
 """Seconds between two looks for clients that went away or do not read."""
-
-MAX_BACKLOG = 1 << 20
-"""Bytes that wait for one client before it is cut off (C35)."""
-
-MAX_STUCK = 30.0
-"""Seconds for which a client may leave what is waiting unread before it is cut off (C35)."""
 
 
 class Entry(NamedTuple):
@@ -79,69 +72,6 @@ class Limits:
     heartbeat: float = 15.0
     max_age: float = 900.0
     per_user: int | None = 20
-
-
-class Stream:
-    """One client's stream: its place in the thread and the frames that wait for its writer.
-
-    :ivar position: the ``seq`` up to which frames were handed over.
-    """
-
-    def __init__(self, thread: int, user: Hashable, position: int, client: ClientSocket | None = None) -> None:
-        self.thread = thread
-        self.user = user
-        self.position = position
-        self.client = client or ClientSocket({})
-        self.live = False
-        self.ended = False
-        self._frames: deque[bytes] = deque()
-        self._waiting = 0
-        self._taken_at = time.monotonic()
-        self._news = threading.Event()
-        self._lock = threading.Lock()
-
-    def push(self, frame: bytes) -> bool:
-        """Queue a frame; ``False`` if the client is too far behind to be given more."""
-        with self._lock:
-            if self._waiting + len(frame) > MAX_BACKLOG:
-                return False
-            if not self._frames:
-                self._taken_at = time.monotonic()
-            self._frames.append(frame)
-            self._waiting += len(frame)
-        self._news.set()
-        return True
-
-    def take(self, timeout: float) -> bytes | None:
-        """Everything that waits, perhaps nothing; ``None`` if nothing happened for ``timeout`` seconds."""
-        if not self._frames and not self.ended and not self._news.wait(timeout):
-            return None
-        self._news.clear()
-        with self._lock:
-            frames = b"".join(self._frames)
-            self._frames.clear()
-            self._waiting = 0
-            self._taken_at = time.monotonic()
-        return frames
-
-    def finish(self) -> None:
-        """No more frames; those that wait are still delivered."""
-        self.ended = True
-        self._news.set()
-
-    def cut(self) -> None:
-        """End now; not one more byte (C34)."""
-        with self._lock:
-            self._frames.clear()
-            self._waiting = 0
-        self.finish()
-
-    @property
-    def drained(self) -> bool:
-        return self.ended and not self._frames
-
-    def stuck(self, now: float) -> bool:
-        return bool(self._frames) and now - self._taken_at > MAX_STUCK
 
 
 class Hub:
@@ -189,12 +119,20 @@ class Hub:
             if not streams:
                 self._doorbell.watch(stream.thread)
             streams.add(stream)
-            if self._crew is None:  # the two threads that end when the last stream has left
-                self._crew = object()
-                for work in (self._deliver, self._supervise):
-                    name = f"nursecare-chat{work.__name__}"
-                    threading.Thread(target=work, args=(self._crew,), name=name, daemon=True).start()
+            if self._crew is None:
+                self._start_crew()
         return True
+
+    def _start_crew(self) -> None:
+        """Two threads for all streams; they end when the last stream has left."""
+        self._crew = object()
+        try:
+            for work in (self._deliver, self._supervise):
+                name = f"nursecare-chat{work.__name__}"
+                threading.Thread(target=work, args=(self._crew,), name=name, daemon=True).start()
+        except RuntimeError:  # no more threads to be had: the next stream tries again
+            self._crew = None
+            raise
 
     def leave(self, stream: Stream) -> None:
         """Forget the stream and everything that it held."""
@@ -275,8 +213,10 @@ class Hub:
             if head.farewell is not None:
                 for stream in live:
                     if stream.position >= head.last_seq and not stream.ended:
-                        stream.push(head.farewell)
-                        stream.finish()
+                        if stream.push(head.farewell):
+                            stream.finish()
+                        else:
+                            stream.fall_behind()
 
     def _push_all(self, stream: Stream, entries: list[Entry]) -> bool:
         for entry in entries:
@@ -285,7 +225,7 @@ class Hub:
             if entry.seq <= stream.position:
                 continue
             if not stream.push(entry.private if entry.sender == stream.user else entry.public):
-                self._cut_off(stream)
+                stream.fall_behind()
                 return False
             stream.position = entry.seq
         return True
@@ -305,13 +245,19 @@ class Hub:
                 if stream.client.gone():
                     stream.cut()
                 elif stream.stuck(now):
-                    self._cut_off(stream)
+                    self._cut([stream], "not_reading")
             if now >= next_check:
                 self._attempt("access check", self._check_access, streams)
                 next_check = time.monotonic() + RECHECK
 
     def _check_access(self, streams: list[Stream]) -> None:
-        lost = self._lost_access({(stream.user, stream.thread) for stream in streams})
+        try:
+            lost = self._lost_access({(stream.user, stream.thread) for stream in streams})
+        except ChatError:
+            raise
+        except Exception:  # who cannot be checked may not read on
+            self._cut(streams, "access_unknown")
+            raise
         self._cut([stream for stream in streams if (stream.user, stream.thread) in lost], "access_lost")
 
     def _attempt(self, name: str, work: Callable[[Any], None], argument: Any) -> None:
@@ -325,11 +271,11 @@ class Hub:
             log.error("chat stream %s failed: %s", name, type(error).__name__, extra={"chat": True})
 
     def _cut(self, streams: Iterable[Stream], reason: str) -> None:
+        """End streams now. What the kernel still holds for a client that does not read must not reach it either."""
         for stream in streams:
-            if not stream.ended:
-                stream.cut()
-                log.info("chat stream ended", extra={"chat": True, "reason": reason, "threadId": stream.thread})
-
-    def _cut_off(self, stream: Stream) -> None:
-        self._cut([stream], "not_reading")
-        stream.client.abort()
+            if stream.drained and stream.writing_since is None:
+                continue
+            stream.cut()
+            if stream.writing_since is not None or stream.client.unsent():
+                stream.client.abort()
+            log.info("chat stream ended: %s", reason, extra={"chat": True, "reason": reason, "threadId": stream.thread})

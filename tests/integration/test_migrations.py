@@ -227,7 +227,7 @@ def bench(request: pytest.FixtureRequest, make_bench: Callable[..., Workbench]) 
         "UPDATE chat_threads SET status = 'ajar'",
         "UPDATE chat_threads SET status = 'closed'",
         "UPDATE chat_threads SET closed_at = '2025-01-01 00:00:00.000000'",
-        "INSERT INTO chat_threads (request_id, client_id, opened_at) SELECT request_id, client_id, opened_at FROM chat_threads",
+        "INSERT INTO chat_threads (request_id, client_id, opened_at) VALUES (1, 3, '2025-01-01 00:00:00.000000')",
         "UPDATE chat_messages SET seq = 1",
         "UPDATE chat_messages SET client_message_key = x'00', sender_id = 3",
         "DELETE FROM service_requests",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -46,8 +47,10 @@ def test_open_again_is_the_same_thread(client_api: Api, admin_api: Api, thread: 
     assert [api.open(1).get_json()["threadId"] for api in (client_api, admin_api)] == [thread, thread]
 
 
-def test_fifty_opens_at_once_make_one_thread(bench: Workbench) -> None:
-    """C18: fifty 200s with one id, and one thread."""
+@pytest.mark.parametrize("host", ["reference", "foreign"])
+def test_fifty_opens_at_once_make_one_thread(make_bench: Any, host: str) -> None:
+    """C18: fifty 200s with one id, and one thread; on files, for threads cannot share an in-memory connection."""
+    bench = make_bench(host)
     apis = [bench.login("client" if number % 2 else "admin") for number in range(50)]
     responses: list[object] = []
     workers = [Thread(target=lambda api=api: responses.append(api.open(2))) for api in apis]

@@ -80,8 +80,9 @@ class Process:
 class Server(Process):
     """A host under a real server; answers as soon as this returns."""
 
-    def __init__(self, kind: str, wsgi: str, folder: Path, env: dict[str, str]) -> None:
-        port = free_port()
+    def __init__(self, kind: str, wsgi: str, folder: Path, env: dict[str, str], port: int | None = None) -> None:
+        self._made_with = (kind, wsgi, folder, env)
+        port = port or free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", *COMMANDS[kind].format(port=port, wsgi=wsgi).split()]
         super().__init__(command, folder / f"{kind}.log", {"NURSECARE_INSTANCE": str(folder), **env})
@@ -95,6 +96,11 @@ class Server(Process):
                     self.end()
                     raise AssertionError(f"the {kind} server did not start:\n{self.output}") from None
                 time.sleep(0.05)
+
+    @classmethod
+    def again(cls, ended: Server) -> Server:
+        """The same server once more, on the same port."""
+        return cls(*ended._made_with, port=int(ended.url.rpartition(":")[2]))
 
     def descriptors(self) -> int:
         """Open file descriptors of the process that has the most, which is the one with the streams."""

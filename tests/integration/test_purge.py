@@ -1,0 +1,350 @@
+"""Closing erases: by the task, by the sweep, after crashes, and down to the bytes of SQLite's files."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from nursecare_chat.errors import DatabaseUnavailable
+from nursecare_chat.service import purges as purges_module
+
+from ..support.hosts import Api, Workbench
+from ..support.live import Live
+from ..support.servers import Process
+
+CANARY = "canary-7c1d"
+KEPT = {"id", "thread_id", "sender_id", "type", "created_at", "seq"}
+
+
+@pytest.fixture
+def bench(make_bench: Callable[..., Workbench]) -> Workbench:
+    """A queue that a worker would serve, but none does."""
+    bench = make_bench("reference", CHAT_QUEUE_URL="sqlite:///queue.db")
+    bench.state.tasks.huey.storage.filename = str(bench.folder / "queue.db")
+    return bench
+
+
+@pytest.fixture
+def thread(client_api: Api, admin_api: Api) -> int:
+    thread: int = client_api.open(1).get_json()["threadId"]
+    client_api.say(thread, f"{CANARY} text", clientMessageId=f"{CANARY}-id")
+    admin_api.post(thread, {"type": "location", "lat": 12.3456789, "lng": "98.7654321"})
+    return thread
+
+
+def rows(bench: Workbench, table: str) -> list[Any]:
+    with bench.state.database.read() as connection:
+        return list(connection.execute(sa.select(getattr(bench.state.models, table))).all())
+
+
+def purge_of(bench: Workbench, thread: int) -> Any:
+    (row,) = [row for row in rows(bench, "purges") if row.thread_id == thread]
+    return row
+
+
+def test_close_puts_down_the_purge_in_its_own_transaction(bench: Workbench, client_api: Api, thread: int) -> None:
+    """C36: with the queue out of reach, the close answers 200 and the row is there for the sweep."""
+
+    def fail(thread_id: int, delay: int) -> None:
+        raise ConnectionError("the queue is away")
+
+    bench.state.purges._wake = fail
+    assert client_api.close(thread).status_code == 200
+    purge = purge_of(bench, thread)
+    assert (purge.state, purge.attempts, purge.request_id) == ("requested", 0, 1)
+    assert bench.state.purges.due() == [thread]
+
+
+def test_purge_redacts_and_leaves_a_receipt(bench: Workbench, client_api: Api, thread: int) -> None:
+    """C37: content and client ids are null; id, seq, sender, type and times stay; the receipt's row has the count."""
+    before = rows(bench, "messages")
+    client_api.close(thread)
+    assert bench.state.purges.run(thread)
+    after = rows(bench, "messages")
+    for old, new in zip(before, after, strict=True):
+        for name, value in new._mapping.items():
+            assert value == (old._mapping[name] if name in KEPT else None), name
+    purge = purge_of(bench, thread)
+    assert (purge.state, purge.attempts, purge.rows_redacted, purge.lease_owner) == ("settled", 1, 2, None)
+    assert purge.closed_at <= purge.purged_at <= purge.settled_at
+    listed = client_api.messages(thread).get_json()["messages"]
+    assert [(message["text"], message["lat"], message["media_url"]) for message in listed] == [(None, None, None)] * 2
+    assert not bench.state.purges.run(thread)
+
+
+def test_redaction_can_be_switched_off(make_bench: Callable[..., Workbench]) -> None:
+    """C37, C5: then only media paths go."""
+    bench = make_bench("reference", CHAT_REDACT_MESSAGES="no")
+    api = bench.login("client")
+    thread = api.open(1).get_json()["threadId"]
+    api.say(thread, "stays")
+    api.close(thread)
+    assert purge_of(bench, thread).state == "settled"
+    assert rows(bench, "messages")[0].text == "stays"
+
+
+def test_a_long_thread_is_redacted_in_steps(
+    bench: Workbench, client_api: Api, thread: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C37: every row, however many transactions it takes; other threads keep theirs."""
+    monkeypatch.setattr(purges_module, "BATCH", 7)
+    other = client_api.open(2).get_json()["threadId"]
+    client_api.say(other, "elsewhere")
+    for number in range(20):
+        client_api.say(thread, str(number))
+    client_api.close(thread)
+    assert bench.state.purges.sweep() == 1
+    assert [row.text for row in rows(bench, "messages") if row.text] == ["elsewhere"]
+    assert purge_of(bench, thread).rows_redacted == 22
+
+
+def test_a_lease_keeps_others_out_until_it_ends(bench: Workbench, client_api: Api, thread: int) -> None:
+    """C36: two workers never fight; a dead worker's purge is taken over when its lease is over."""
+    client_api.close(thread)
+    purges = bench.state.purges
+    assert purges._lease(thread, "one that dies") == 1
+    assert purges._lease(thread, "another") is None
+    assert purges.due() == []
+    assert purges.sweep() == 0
+    with bench.state.database.write() as unit:
+        unit.connection.execute(sa.update(bench.state.models.purges).values(lease_until=sa.text("'2020-01-01'")))
+    assert purges.sweep() == 1
+    assert (purge_of(bench, thread).state, purge_of(bench, thread).attempts) == ("settled", 2)
+
+
+def test_a_worker_that_lost_its_lease_writes_nothing(bench: Workbench, client_api: Api, thread: int) -> None:
+    """C36: every write to the row is fenced on the lease."""
+    client_api.close(thread)
+    purges = bench.state.purges
+    purges._lease(thread, "slow")
+    with bench.state.database.write() as unit:
+        unit.connection.execute(sa.update(bench.state.models.purges).values(lease_owner="quick"))
+    for step in (purges._erase_text, purges._finish):
+        with pytest.raises(purges_module.LeaseLost):
+            step(thread, "slow")
+    assert rows(bench, "messages")[0].text == f"{CANARY} text"
+
+
+def test_failures_are_counted_in_the_database(
+    bench: Workbench, client_api: Api, thread: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """C38: after 5, 30, 60, 120 s; five attempts, then stalled with an alert and every 300 s; success ends it."""
+    client_api.close(thread)
+    purges, database = bench.state.purges, bench.state.database
+    real = database.erase_free_space
+
+    def fail() -> None:
+        raise DatabaseUnavailable("Checkpoint", "SQLITE_BUSY")
+
+    database.erase_free_space = fail
+    seen = []
+    for _ in range(7):
+        assert not purges.run(thread)
+        row = purge_of(bench, thread)
+        with database.read() as connection:
+            now = connection.scalar(sa.select(sa.text("strftime('%s', 'now')")))
+        wait = (row.next_attempt_at - datetime(1970, 1, 1)).total_seconds() - int(now)
+        seen.append((row.state, row.attempts, round(wait / 5) * 5, row.last_error))
+        with database.write() as unit:
+            unit.connection.execute(
+                sa.update(bench.state.models.purges).values(next_attempt_at=sa.text("'2020-01-01'"))
+            )
+    error = "Checkpoint/SQLITE_BUSY"
+    assert seen == [
+        ("requested", 1, 5, error), ("requested", 2, 30, error), ("requested", 3, 60, error),
+        ("requested", 4, 120, error), ("stalled", 5, 300, error), ("stalled", 6, 300, error),
+        ("stalled", 7, 300, error),
+    ]  # fmt: skip
+    alerts = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert {record.getMessage() for record in alerts} == {"chat purge stalled"}
+    database.erase_free_space = real
+    assert purges.sweep() == 1
+    assert purge_of(bench, thread).state == "settled"
+
+
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+def test_no_byte_is_left_in_the_files(
+    make_bench: Callable[..., Workbench], caplog: pytest.LogCaptureFixture, journal: str
+) -> None:
+    """C41: database, WAL, journal and queue; and no log of ours or SQLAlchemy's on our engine had it at DEBUG."""
+    bench = make_bench("reference", CHAT_QUEUE_URL="sqlite:///queue.db")
+    bench.state.tasks.huey.storage.filename = str(bench.folder / "queue.db")
+    with bench.app.app_context(), bench.host.db.engine.connect() as connection:
+        connection.exec_driver_sql(f"PRAGMA journal_mode = {journal}")
+    api = bench.login("client")
+    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "sqlalchemy"):
+        thread = api.open(1).get_json()["threadId"]
+        for number in range(300):
+            api.say(thread, f"{CANARY} {number} " + "x" * 200, clientMessageId=f"{CANARY}-{number}")
+        api.post(thread, {"type": "location", "lat": 12.3456789, "lng": 98.7654321})
+        assert any(CANARY.encode() in file.read_bytes() for file in bench.folder.iterdir())
+        api.messages(thread)
+        api.close(thread)
+        assert bench.state.purges.sweep() == 1
+    for file in bench.folder.iterdir():
+        assert CANARY.encode() not in file.read_bytes(), file.name
+    ours = [record for record in caplog.records if record.name.startswith(("nursecare_chat", "huey"))]
+    ours += [record for record in caplog.records if record.name.endswith("nursecare_chat")]
+    for record in ours:
+        assert CANARY not in str(record.__dict__)
+        assert "12.345" not in str(record.__dict__)
+
+
+def test_a_failing_statement_does_not_show_its_parameters(
+    bench: Workbench, client_api: Api, thread: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """C41: class and SQLSTATE only, in the log and in the exception with all it carries."""
+    with bench.state.database.engine.connect() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER refuse BEFORE INSERT ON chat_messages BEGIN"
+            " SELECT RAISE(ABORT, 'driver says " + CANARY + "'); END"
+        )
+    with caplog.at_level(logging.DEBUG):
+        response = client_api.say(thread, f"{CANARY} in a statement that fails")
+    assert response.status_code == 500
+    assert CANARY not in response.get_data(as_text=True)
+    assert CANARY not in caplog.text
+    (record,) = [record for record in caplog.records if record.getMessage().startswith("chat database error")]
+    assert "IntegrityError" in record.getMessage()
+    assert client_api.thread(thread).get_json()["lastSeq"] == 2
+
+
+@pytest.fixture
+def worker_of() -> Iterator[Callable[[Live], Process]]:
+    workers: list[Process] = []
+
+    def start(live: Live) -> Process:
+        folder = live.bench.folder
+        workers.append(
+            Process(
+                [sys.executable, "-m", "flask", "--app", live.bench.host.wsgi, "chat", "worker"],
+                folder / f"worker-{len(workers)}.log",
+                {"NURSECARE_INSTANCE": str(folder), "NURSECARE_DATABASE_URL": live.bench.url},
+            )
+        )
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.end()
+
+
+def wait_settled(bench: Workbench, thread: int, seconds: float = 30) -> Any:
+    deadline = time.monotonic() + seconds
+    while (row := purge_of(bench, thread)).state != "settled":
+        assert time.monotonic() < deadline, row
+        time.sleep(0.1)
+    return row
+
+
+def test_worker_erases_after_a_close(live_servers: Callable[..., Live], worker_of: Callable[[Live], Process]) -> None:
+    """C36, C42: `flask chat worker` on the SQLite queue; ends with 0 on SIGINT and on SIGTERM."""
+    live = live_servers("gevent")
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        worker = worker_of(live)
+        worker.wait_for("Chat worker ready")
+        thread = live.new_thread()
+        client = live.login("client")
+        client.say(thread, CANARY)
+        client.close(thread)
+        assert wait_settled(live.bench, thread).attempts == 1
+        worker.wait_for("commands are available|Huey consumer started")
+        worker.signal(signum)
+        assert worker.popen.wait(15) == 0, worker.output
+
+
+def test_what_was_closed_without_a_worker_is_found(
+    live_servers: Callable[..., Live], worker_of: Callable[[Live], Process]
+) -> None:
+    """C36: queue lost, worker not there: the sweep at its start finds every due purge."""
+    live = live_servers("gevent")
+    threads = [live.new_thread() for _ in range(5)]
+    client = live.login("client")
+    for thread in threads:
+        client.say(thread, CANARY)
+        client.close(thread)
+    for name in ("chat-queue.db", "chat-queue.db-wal", "chat-queue.db-shm"):
+        Path(live.bench.folder, name).unlink(missing_ok=True)
+    worker_of(live)
+    for thread in threads:
+        wait_settled(live.bench, thread)
+
+
+def test_a_killed_worker_loses_nothing(live_servers: Callable[..., Live], worker_of: Callable[[Live], Process]) -> None:
+    """C36: SIGKILL again and again while 30 threads are purged: none is left, and no lease is broken early."""
+    live = live_servers("gevent")
+    threads = [live.new_thread() for _ in range(30)]
+    client = live.login("client")
+    for thread in threads:
+        client.say(thread, CANARY)
+        client.close(thread)
+    for _ in range(4):
+        worker = worker_of(live)
+        worker.wait_for("Chat worker ready")
+        os.kill(worker.popen.pid, signal.SIGKILL)
+        worker.popen.wait()
+    with live.bench.state.database.write() as unit:  # in place of a minute's wait for the dead workers' leases
+        expired = sa.update(live.bench.state.models.purges).values(lease_until=None, lease_owner=None)
+        unit.connection.execute(expired.where(live.bench.state.models.purges.c.state != "settled"))
+    worker_of(live)
+    for thread in threads:
+        wait_settled(live.bench, thread)
+    assert not [row for row in rows(live.bench, "messages") if row.text and row.thread_id in threads]
+
+
+def test_purge_command(bench: Workbench, client_api: Api, thread: int) -> None:
+    """C42, C36: says what is due, erases it here and now, one thread or all."""
+    client_api.close(thread)
+    run = bench.app.test_cli_runner().invoke
+    assert f"thread {thread} is due" in run(args=["chat", "purge", "--dry-run"]).output
+    assert "0 of 0 purged" in run(args=["chat", "purge", "--thread", "999"]).output
+    done = run(args=["chat", "purge"])
+    assert (done.exit_code, "1 of 1 purged" in done.output) == (0, True)
+    assert "Nothing is due" in run(args=["chat", "purge", "--dry-run"]).output
+
+
+def test_purge_command_fails_loudly(bench: Workbench, client_api: Api, thread: int) -> None:
+    """C42: exit status not 0, and where to look."""
+    client_api.close(thread)
+
+    def fail() -> None:
+        raise DatabaseUnavailable("Checkpoint", "SQLITE_BUSY")
+
+    bench.state.database.erase_free_space = fail
+    result = bench.app.test_cli_runner().invoke(args=["chat", "purge"])
+    assert result.exit_code == 1
+    assert "0 of 1 purged" in result.output
+    assert "the log says why" in result.output
+
+
+def test_forget_command(bench: Workbench, client_api: Api, thread: int) -> None:
+    """C9, C42: by request or by user; what is not settled stays and is said."""
+    run = bench.app.test_cli_runner().invoke
+    assert run(args=["chat", "forget"]).exit_code == 2
+    assert "There is no ServiceRequest '77'" in run(args=["chat", "forget", "--request", "77"]).output
+    refused = run(args=["chat", "forget", "--request", "1"])
+    assert (refused.exit_code, "1 chat(s) stay" in refused.output) == (1, True)
+    client_api.close(thread)
+    bench.state.purges.sweep()
+    with bench.app.app_context():
+        user_id = bench.host.user_id("client")
+    assert "1 chat(s) forgotten" in run(args=["chat", "forget", "--user", str(user_id)]).output
+    assert rows(bench, "threads") == []
+    assert rows(bench, "messages") == []
+
+
+def test_worker_of_an_immediate_queue(make_bench: Callable[..., Workbench]) -> None:
+    """C42: memory:// has no worker; the error says why."""
+    result = make_bench("reference").app.test_cli_runner().invoke(args=["chat", "worker"])
+    assert result.exit_code == 1
+    assert "nothing for a worker to do" in result.output

@@ -1,0 +1,68 @@
+"""Who may import whom (the house's walls), and that no module outgrows a head."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "nursecare_chat"
+
+# Each room with the rooms that it may look into; api, tasks and cli see the wired state only as a type.
+MAY_IMPORT = {
+    "errors": set(),
+    "config": {"errors"},
+    "keys": {"errors"},
+    "metrics": set(),
+    "models": {"errors", "keys"},
+    "stream": {"errors"},
+    "policy": {"errors"},
+    "service": {"errors", "keys", "metrics", "models", "policy", "stream"},
+    "install_migrations": {"errors", "keys", "models", "migrations"},
+    "api": {"errors", "config", "keys", "service", "stream"},
+    "tasks": set(),
+    "cli": {"errors", "install_migrations", "tasks"},
+    "extension": {
+        "errors", "config", "keys", "metrics", "models", "policy", "service", "stream", "api", "tasks", "cli",
+    },
+}  # fmt: skip
+WITH_FLASK = {"api", "cli", "tasks", "extension", "install_migrations"}
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Absolute module names that run at import time; what only the type checker sees does not count."""
+    found: set[str] = set()
+    package = ["nursecare_chat", *path.relative_to(PACKAGE).parent.parts]
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {f"{module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_walls(path: Path) -> None:
+    """The layering: lower rooms know nothing of upper ones, and Flask stays in the outer ones."""
+    mine = room(path)
+    used = {name.split(".")[1] for name in imports(path) if name.startswith("nursecare_chat.")}
+    assert used - {mine} <= MAY_IMPORT[mine]
+    if mine not in WITH_FLASK:
+        flask = {name for name in imports(path) if name.split(".")[0] in ("flask", "flask_login", "werkzeug")}
+        assert flask == set()
+
+
+def test_the_hub_knows_neither_policy_nor_redis() -> None:
+    """C30: a second doorbell and a second way of writing fit in without touching it."""
+    source = (PACKAGE / "stream" / "hub.py").read_text()
+    assert not {name for name in imports(PACKAGE / "stream" / "hub.py") if "sqlalchemy" in name or "redis" in name}
+    assert "body" not in {name.split(".")[-1] for name in imports(PACKAGE / "stream" / "hub.py")}
+    assert "policy." not in source
