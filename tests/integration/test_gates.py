@@ -124,13 +124,18 @@ def test_body_at_the_limit_is_read(client_api: Api, thread: int) -> None:
         ({"Origin": ""}, False),
         ({"Origin": "http://[localhost"}, False),
         ({"Origin": "https://app.trusted.test"}, True),
+        ({"Origin": "http://other.trusted.test:8080"}, True),
+        ({"Origin": "http://other.trusted.test"}, False),
+        ({"Origin": "ftp://localhost"}, False),
         ({"Origin": "https://APP.trusted.test", "Sec-Fetch-Site": "cross-site"}, True),
         ({"Origin": "http://app.trusted.test"}, False),
     ],
 )
 def test_cross_site(make_bench: Any, headers: dict[str, str], passes: bool) -> None:
     """C14: fetch metadata decides, else Origin against Host; trusted origins pass; open, without a body, included."""
-    api = make_bench(CHAT_TRUSTED_ORIGINS="https://app.trusted.test").login("client")
+    api = make_bench(CHAT_TRUSTED_ORIGINS="https://App.trusted.test:443, http://other.trusted.test:8080").login(
+        "client"
+    )
     response = api.open(1, headers=headers)
     if passes:
         assert response.status_code == 200
@@ -154,6 +159,8 @@ def test_reading_from_another_site_is_the_browsers_affair(client_api: Api, threa
         ("GET", "/api/chat/threads/{thread}/nope", 404, None),
         ("GET", "/api/chat/threads/{thread}/", 404, None),
         ("GET", "/api/chat/threads/%2e%2e", 404, None),
+        ("GET", "/api/chat//threads/{thread}", 404, None),
+        ("POST", "/api/chat///", 404, None),
         ("DELETE", "/api/chat/threads/{thread}", 405, "GET, HEAD"),
         ("PUT", "/api/chat/threads/{thread}/messages", 405, "GET, HEAD, POST"),
         ("POST", "/api/chat/threads/{thread}/close", 405, "PATCH"),

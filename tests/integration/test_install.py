@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import traceback
 import uuid
+from datetime import date
 from typing import Any
 
 import pytest
@@ -12,9 +14,12 @@ from flask import Flask, g
 from flask_login import LoginManager, UserMixin, current_user
 from flask_sqlalchemy import SQLAlchemy
 from huey import MemoryHuey
-from sqlalchemy import event
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import OperationalError
 
 from nursecare_chat import Chat, ChatThreadPolicy, ConfigurationError
+from nursecare_chat.errors import DatabaseError
+from nursecare_chat.service.messages import Draft
 
 from ..support.hosts import TESTING, Workbench
 
@@ -188,6 +193,20 @@ def test_request_without_a_client() -> None:
     assert (response.status_code, response.get_json()["code"]) == (422, "validation_failed")
 
 
+def test_a_policy_that_cannot_reach_the_database_denies_nobody() -> None:
+    """C3, C13: 503 to try again; 403 would tell the client that it may not, for good."""
+
+    class Unlucky(ChatThreadPolicy):
+        def open(self, user: Any, request: Any) -> bool:
+            raise OperationalError("SELECT", {}, Exception("database is locked"))
+
+    small = Small()
+    small.install(policy=Unlucky)
+    small.add(small.User(id=1), small.Job(id=1, client_id=1))
+    response = small.client(1).post("/api/requests/1/chat/open")
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+
+
 class NursesToo(ChatThreadPolicy):
     def view(self, user: Any, thread: Any) -> bool:
         return True
@@ -255,7 +274,7 @@ def test_one_policy_instance_serves_two_hosts() -> None:
 
 
 def test_the_hosts_huey_is_used() -> None:
-    """C4: its tasks are ours, ids only; a second application on it is no error."""
+    """C4: its tasks are ours, ids only; with a second application on it, each finds its own work."""
     huey = MemoryHuey("host", immediate=False)
     small = Small()
     state = small.install(huey=huey)
@@ -266,8 +285,14 @@ def test_the_hosts_huey_is_used() -> None:
     client.patch("/api/chat/threads/1/close")
     (task,) = huey.pending()
     assert (task.name, task.args) == ("close_chat_and_purge_media", (1,))
-    Small().install(huey=huey)
+    other = Small()
+    other.install(huey=huey)
+    other.add(other.User(id=1), other.Job(id=1, client_id=1))
     huey.execute(huey.dequeue())
+    with state.database.read() as connection:
+        assert (
+            connection.scalar(state.models.purges.select().with_only_columns(state.models.purges.c.state)) == "settled"
+        )
 
 
 BAD = [
@@ -394,6 +419,24 @@ class TestGoodGuest:
         with bench.app.app_context():
             assert host.db.session.query(host.request_model).count() == 3
 
+    def test_one_connection_for_everybody(self, make_bench: Any) -> None:
+        """C7, C10: on in-memory SQLite our write neither commits nor rolls back what the host has flushed."""
+        bench = make_bench("memory")
+        host = bench.host
+        thread = bench.login("client").open(1).get_json()["threadId"]
+        with bench.app.app_context():
+            client_id = host.user_id("client")
+            for outcome, count in (("rollback", 3), ("commit", 4)):
+                visit = host.request_model(client_id=client_id, title="t", details="d", visit_on=date(2030, 1, 1))
+                host.db.session.add(visit)
+                host.db.session.flush()
+                bench.state.threads.get(thread)
+                bench.state.messages.post(thread, client_id, Draft("text", text=outcome), as_admin=False)
+                getattr(host.db.session, outcome)()
+                assert host.db.session.query(host.request_model).count() == count
+        (kept,) = bench.login("client").messages(thread).get_json()["messages"]
+        assert (kept["text"], kept["seq"]) == ("commit", 1)
+
     def test_engine_and_pragmas(self, bench: Workbench) -> None:
         """C7: the host's connections keep their settings; ours are set on connections of our own."""
         api = bench.login("client")
@@ -456,3 +499,37 @@ def test_without_tables(make_bench: Any, caplog: pytest.LogCaptureFixture) -> No
     result = bench.app.test_cli_runner().invoke(args=["chat", "purge"])
     assert result.exit_code == 1
     assert "flask db upgrade" in result.output
+
+
+@pytest.mark.parametrize("host", ["reference", "memory"])
+def test_an_error_carries_nothing_of_the_statement(make_bench: Any, host: str) -> None:
+    """C41: neither in its text nor in the chain of exceptions that a logger prints, on either kind of engine."""
+    bench = make_bench(host)
+    statement = bench.state.models.messages.insert().values(text="canary", thread_id=1)
+    with pytest.raises(DatabaseError) as raised, bench.state.database.write() as unit:
+        unit.connection.execute(statement)
+    assert raised.value.__context__ is None
+    assert raised.value.__cause__ is None
+    assert "canary" not in "".join(traceback.format_exception(raised.value)).replace('text="canary"', "")
+
+
+def test_a_host_with_sqlalchemys_recipe_for_sqlite(make_bench: Any) -> None:
+    """C7, C10: listeners on every engine that begin transactions by themselves."""
+
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    def prepare(connection: Any, record: Any) -> None:
+        connection.isolation_level = None
+
+    bench = make_bench("reference")
+    event.listen(Engine, "connect", prepare)
+    event.listen(Engine, "begin", begin)
+    try:
+        api = bench.login("client")
+        thread = api.open(1).get_json()["threadId"]
+        assert api.say(thread).status_code == 200
+        assert api.close(thread).status_code == 200
+    finally:
+        event.remove(Engine, "connect", prepare)
+        event.remove(Engine, "begin", begin)

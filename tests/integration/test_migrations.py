@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from nursecare_chat.install_migrations import _render_type
 
 from ..support.hosts import Api, Workbench
 from ..support.servers import ROOT
@@ -214,6 +217,21 @@ def test_no_index_holds_what_people_wrote(make_bench: Any) -> None:
                 c.name for key in table.constraints if isinstance(key, sa.UniqueConstraint) for c in key.columns
             ]
             assert not written & set(indexed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "source"),
+    [
+        (sa.Integer(), "sa.Integer()"),
+        (sa.String(36), "sa.String(length=36)"),
+        (sa.Uuid(as_uuid=False), "sa.Uuid(as_uuid=False)"),
+        (sa.BigInteger().with_variant(sa.Integer(), "sqlite"), "sa.BigInteger().with_variant(sa.Integer(), 'sqlite')"),
+        (postgresql.INET(), "postgresql.INET()"),
+    ],
+)
+def test_key_types_in_a_thin_revision(kind: Any, source: str) -> None:
+    """C6, C2: written as Alembic writes them, variants included, or `flask db check` would find a drift."""
+    assert _render_type(kind, set()) == source
 
 
 @pytest.fixture(params=["reference"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -251,3 +252,25 @@ def test_stream_needs_a_login(live: Live) -> None:
     """C12, C29: JSON, not a redirect."""
     response = httpx.get(f"{live.server.url}/api/chat/threads/1/stream")
     assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")
+
+
+CHUNKED = "POST /api/chat/threads/1/messages HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"11170\r\n" + b"x" * 70000 + b"\r\n0\r\n\r\n", 413),
+        (b"zz\r\n", 400),
+        (b"-5\r\nhello\r\n", 400),
+        (b"5\r\nhelloXX0\r\n\r\n", 400),
+        (b"5\r\nhello\r\n0\r\n\r\n", 401),
+    ],
+)
+def test_chunked_bodies(live: Live, body: bytes, status: int) -> None:
+    """C11, C13: over 64 KiB is 413, wrongly chunked is 4xx, before any login; never 5xx."""
+    host, port = live.server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(CHUNKED.encode() + body)
+        answer = connection.recv(4096)
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from nursecare_chat.service.messages import Draft
 from nursecare_chat.stream import subscriber
+from nursecare_chat.stream.client import ClientSocket
 
 from ..support.hosts import HOSTS, TESTING, Workbench
 from ..support.live import Live, Person
@@ -132,6 +134,37 @@ def test_policy_that_changes_its_mind_or_raises(make_bench: Any) -> None:
         bystander.stop()
         for person in (client, nurse):
             person.http.close()
+
+
+def test_one_account_that_raises_stops_nobody_elses_check(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C34: its own streams end; the next check still ends those of somebody who was disabled."""
+    client, nurse, admin = inside.login("client"), inside.login("nurse"), inside.login("admin")
+    monkeypatch.setattr(inside.bench.state.access.policy, "view", lambda user, thread: True)
+    thread = client.open(1)
+    raising, disabled = nurse.listen(thread).wait_open(), client.listen(thread).wait_open()
+    bystander = admin.listen(thread).wait_open()
+
+    def active(user: Any) -> bool:
+        if user.email.startswith("nurse"):
+            raise RuntimeError("no directory")
+        return bool(user.active)
+
+    monkeypatch.setattr(inside.bench.host.user_model, "is_active", property(active))
+    with inside.bench.app.app_context():
+        inside.bench.host.disable("client")
+    raising.wait_end(8)
+    disabled.wait_end(8)
+    assert not bystander.ended.is_set()
+    bystander.stop()
+
+
+def test_a_check_that_fails_outright_ends_the_streams(inside: Inside) -> None:
+    """C34, C3: who cannot be checked may not read on."""
+    client = inside.login("client")
+    thread = client.open(1)
+    reader = client.listen(thread).wait_open()
+    inside.hub._lost_access = lambda pairs: 1 / 0
+    reader.wait_end(6)
 
 
 def test_forgotten_thread_ends_its_streams(inside: Inside) -> None:
@@ -257,3 +290,68 @@ def test_an_application_can_be_collected(make_bench: Any, tmp_path: Any) -> None
     del app
     gc.collect()
     assert gone() is None
+
+
+def test_a_slow_client_that_reads_is_not_cut_off(inside: Inside) -> None:
+    """C35: more than may wait for it comes from the log, at its own pace, whole and in order."""
+    client = inside.login("client")
+    thread = client.open(1)
+    state = inside.bench.state
+    reader = client.listen(thread).wait_open()
+    (stream,) = inside.hub._streams[thread]
+    text = "\u4e00" * 5000
+    with inside.bench.app.app_context():
+        sender = inside.bench.host.user_id("client")
+    for _ in range(subscriber.MAX_BACKLOG // 30_000 * 4):
+        state.messages.post(thread, sender, Draft("text", text=text), as_admin=False)
+    last = state.threads.get(thread).last_seq
+    assert [event.json["seq"] for event in reader.wait(last)] == list(range(1, last + 1))
+    eventually(lambda: stream.live)
+    assert state.messages.post(thread, sender, Draft("text", text="live again"), as_admin=False)[1] == last + 1
+    assert reader.wait(last + 1)[-1].json["text"] == "live again"
+    reader.stop()
+
+
+def test_what_the_kernel_holds_does_not_reach_a_client_that_lost_access(inside: Inside) -> None:
+    """C34: a client that stopped reading before it was disabled gets nothing of what waited for it."""
+    client = inside.login("client")
+    thread = client.open(1)
+    host, port = inside.url.removeprefix("http://").split(":")
+    lazy = socket.socket()
+    lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    lazy.connect((host, int(port)))
+    cookie = "; ".join(f"{name}={value}" for name, value in client.http.cookies.items())
+    lazy.sendall(f"GET /api/chat/threads/{thread}/stream HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n\r\n".encode())
+    assert lazy.recv(20).startswith(b"HTTP/1.1 200")
+    for _ in range(20):
+        client.say(thread, "\u4e00" * 5000)
+    (stream,) = inside.hub._streams[thread]
+    eventually(lambda: stream.writing_since is not None and stream.client.unsent() > 0)
+    with inside.bench.app.app_context():
+        inside.bench.host.disable("client")
+    eventually(lambda: inside.hub.count() == 0)
+    received = b""
+    lazy.settimeout(5)
+    with suppress(ConnectionError):
+        while chunk := lazy.recv(1 << 16):
+            received += chunk
+    lazy.close()
+    assert len(received) < 20_000  # what its own machine had taken already
+
+
+def test_looking_at_a_socket_changes_nothing_about_it() -> None:
+    """C33, C7: whatever default timeout the host gives to new sockets, and whether the server's blocks or not."""
+    for blocking in (True, False):
+        ours, theirs = socket.socketpair()
+        ours.setblocking(blocking)
+        socket.setdefaulttimeout(5)
+        try:
+            client = ClientSocket({"gunicorn.socket": ours})
+        finally:
+            socket.setdefaulttimeout(None)
+        assert os.get_blocking(ours.fileno()) is blocking
+        assert not client.gone()
+        theirs.close()
+        assert client.gone()
+        client.close()
+        ours.close()
