@@ -192,7 +192,10 @@ def _assemble(
         return hmac.digest(key if isinstance(key, bytes) else key.encode(), b"nursecare_chat", hashlib.sha256)
 
     def lost_access(pairs: Iterable[tuple[Hashable, int]]) -> set[tuple[Hashable, int]]:
-        return access.lost(pairs) if configuration.is_enabled(app.config) else set(pairs)
+        lost = access.lost(pairs) if configuration.is_enabled(app.config) else set(pairs)
+        for _ in lost:
+            metrics.count("denials", "access_lost")
+        return lost
 
     options = {**getattr(db, "_engine_options", {}), **app.config.get("SQLALCHEMY_ENGINE_OPTIONS", {})}
     database = Database(host_engine, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def stream_thread(thread_id: str) -> Response:
+    asked_at = time.monotonic()
     try:
         row = gates.thread(thread_id, "view")
     except DatabaseUnavailable as error:  # any status but 200 would be final for EventSource (C35)
@@ -29,7 +31,7 @@ def stream_thread(thread_id: str) -> Response:
     position, first = _start(row, given)
     if position > row.last_seq:
         return Response(status=204, headers={"Cache-Control": "no-store"})
-    stream = Stream(row.id, chat.access.user_id(gates.user()), position)
+    stream = Stream(row.id, chat.access.user_id(gates.user()), position, asked_at)
     prelude = event.retry_with_jitter() + first
     if request.environ.get("wsgi.multithread"):
         return _event_stream(StreamBody(chat.hub, stream, prelude, request.environ))

@@ -74,15 +74,17 @@ class Threads:
         return row
 
     def _authorized_client(self, user: Any, request_id: Any) -> Any:
-        try:
-            with self._database.session() as session:
+        with self._database.session() as session:
+            try:
                 request = session.get(self._models.request_model, request_id)
-                if request is None:
-                    raise NotFound("No such request.")
-                self._access.authorize(user, "open", request)
-                return self._access.policy.client_of(request)
-        except (ValueError, TypeError):  # a key type of the host's own that cannot read what the path has
-            raise NotFound("No such request.") from None
+            except sa.exc.DBAPIError:
+                raise
+            except sa.exc.StatementError:  # a key type of the host's own that cannot read what the path has
+                request = None
+            if request is None:
+                raise NotFound("No such request.")
+            self._access.authorize(user, "open", request)
+            return self._access.policy.client_of(request)
 
     def _create(self, request_id: Any, client_id: Any, admin_id: Any) -> Row[Any]:
         same_request = self._threads.c.request_id == request_id

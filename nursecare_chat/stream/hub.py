@@ -35,6 +35,9 @@ POLL = 1.0
 RECHECK = 3.0
 """Seconds between two access checks: lost access ends a stream within 5 s (C34)."""
 
+MAX_OPENING = 60.0
+"""Seconds for which a stream may be on its way from the login to the hub."""
+
 LOOK = 0.5
 """Seconds between two looks for clients that went away or do not read."""
 
@@ -103,12 +106,16 @@ class Hub:
         self._streams: dict[int, set[Stream]] = {}
         self._rung: set[int] = set()
         self._bell = threading.Event()
+        self._disconnected: dict[str, float] = {}
         self._crew: object | None = None
 
     # -- streams come and go -------------------------------------------------------------------------------------
 
     def join(self, stream: Stream) -> bool:
-        """Take the stream in; ``False`` if its user has too many in this process already (C35)."""
+        """Take the stream in; ``False`` if its user has too many in this process already (C35).
+
+        One that was asked for before its user was disconnected is taken in only to end at once (C34).
+        """
         if self._pid != os.getpid():  # forked: the parent's streams are the parent's
             self._reset()
         with self._lock:
@@ -119,6 +126,8 @@ class Hub:
             if not streams:
                 self._doorbell.watch(stream.thread)
             streams.add(stream)
+            if self._disconnected.get(str(stream.user), 0.0) > stream.asked_at:
+                stream.cut()
             if self._crew is None:
                 self._start_crew()
         return True
@@ -162,7 +171,10 @@ class Hub:
 
     def _answer(self, ring: Ring) -> None:
         if ring.kind == "disconnect":
+            now = time.monotonic()
             with self._lock:
+                recent = {user: at for user, at in self._disconnected.items() if at > now - MAX_OPENING}
+                self._disconnected = {**recent, str(ring.user): now}
                 ended = [stream for stream in self._all() if str(stream.user) == str(ring.user)]
             self._cut(ended, "disconnected")
         elif ring.thread is not None:

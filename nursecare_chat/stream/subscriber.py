@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Hashable
 
@@ -21,16 +22,18 @@ MAX_STUCK = 20.0
 class Stream:
     """
     :ivar position: the ``seq`` up to which frames were queued here or handed over.
+    :ivar asked_at: when the user was let in, on ``time.monotonic()``'s clock.
     :ivar live: whether the hub pushes; else the writer reads the log by itself.
     :ivar ended: whether anything may still be added.
     :ivar writing_since: since when the server has been writing what it got last, ``None`` while it waits for more.
     """
 
-    def __init__(self, thread: int, user: Hashable, position: int, client: ClientSocket | None = None) -> None:
+    def __init__(self, thread: int, user: Hashable, position: int, asked_at: float | None = None) -> None:
         self.thread = thread
         self.user = user
         self.position = position
-        self.client = client or ClientSocket({})
+        self.asked_at = time.monotonic() if asked_at is None else asked_at
+        self.client = ClientSocket({})
         self.live = False
         self.ended = False
         self.writing_since: float | None = None

@@ -17,6 +17,7 @@ import pytest
 from nursecare_chat.service.messages import Draft
 from nursecare_chat.stream import subscriber
 from nursecare_chat.stream.client import ClientSocket
+from nursecare_chat.stream.doorbell import Ring
 
 from ..support.hosts import HOSTS, TESTING, Workbench
 from ..support.live import Live, Person
@@ -191,6 +192,19 @@ def test_disconnect_ends_a_users_streams(inside: Inside) -> None:
         reader.wait_end(2)
     assert not bystander.ended.is_set()
     bystander.stop()
+
+
+def test_a_logout_while_a_stream_is_being_opened(make_bench: Any) -> None:
+    """C34: let in before the logout, it ends at once; one asked for after a new login does not."""
+    hub = make_bench("reference").state.hub
+    early = subscriber.Stream(1, 7, 0)
+    hub._answer(Ring("disconnect", user=7))
+    late = subscriber.Stream(1, 7, 0)
+    for stream in (early, late):
+        hub.join(stream)
+    assert (early.ended, late.ended) == (True, False)
+    for stream in (early, late):
+        hub.leave(stream)
 
 
 def test_lost_ring_costs_latency_only(inside: Inside) -> None:
