@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from flask import current_app
@@ -14,17 +13,10 @@ from huey.consumer import Consumer
 
 from .errors import ConfigurationError, DatabaseError
 from .install_migrations import install
+from .state import current
 from .tasks import PICKUP
 
-if TYPE_CHECKING:
-    from .extension import ChatState
-
 chat_cli = AppGroup("chat", help="The request chat: migrations, worker, purges.")
-
-
-def _state() -> ChatState:
-    state: ChatState = current_app.extensions["nursecare_chat"]
-    return state
 
 
 @contextmanager
@@ -38,7 +30,7 @@ def _plain_errors() -> Iterator[None]:
 @chat_cli.command("install-migrations")
 def install_migrations() -> None:
     """Write the chat's revisions into this application's migrations folder."""
-    written = install(current_app._get_current_object(), _state().models)  # type: ignore[attr-defined]
+    written = install(current_app._get_current_object(), current().models)  # type: ignore[attr-defined]
     for path in written:
         shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
         click.echo(f"Wrote {shown}")
@@ -49,7 +41,7 @@ def install_migrations() -> None:
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Threads that run tasks.")
 def worker(workers: int) -> None:
     """Run the tasks that erase closed chats, until SIGINT or SIGTERM."""
-    state = _state()
+    state = current()
     if state.tasks.huey.immediate:
         raise ConfigurationError(
             "The queue runs tasks inside the web process (CHAT_QUEUE_URL=memory:// or an immediate Huey), so there is"
@@ -67,7 +59,7 @@ def worker(workers: int) -> None:
 @click.option("--dry-run", is_flag=True, help="Only say which purges are due.")
 def purge(thread: int | None, dry_run: bool) -> None:
     """Attempt every purge that is due, here and now."""
-    state = _state()
+    state = current()
     failed = 0
     with _plain_errors():
         due = [candidate for candidate in state.purges.due() if thread in (None, candidate)]
@@ -89,7 +81,7 @@ def forget(request_id: str | None, user_id: str | None) -> None:
     """Delete the rows of settled chats, so that a request or user can be deleted; receipts stay."""
     if (request_id is None) == (user_id is None):
         raise click.UsageError("Give either --request or --user.")
-    state = _state()
+    state = current()
     models = state.models
     text, key, model = (
         (request_id, models.request_key, models.request_model)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
-from flask import Blueprint, Flask, current_app
+from flask import Blueprint, Flask
 from flask_login import user_logged_out
 from flask_sqlalchemy import SQLAlchemy
 from huey import Huey
@@ -18,7 +16,6 @@ from . import config as configuration
 from .api import create_blueprint
 from .cli import chat_cli
 from .errors import ConfigurationError
-from .keys import wire
 from .metrics import Metrics
 from .models import ChatModels, build_models
 from .policy import ChatThreadPolicy, bind
@@ -28,49 +25,12 @@ from .service.messages import Messages
 from .service.purges import Purges
 from .service.threads import Threads
 from .service.unit_of_work import Database
-from .stream.doorbell import Doorbell, MemoryDoorbell, Ring
+from .state import KEY, ChatState, current
+from .stream.doorbell import MemoryDoorbell
 from .stream.hub import Hub, Limits
 from .tasks import Tasks, make_huey
 
-log = logging.getLogger(__name__)
-
-KEY = "nursecare_chat"
-
 EXAMPLE = "chat.init_app(app, db=db, user_model=User, request_model=ServiceRequest)"
-
-
-@dataclass
-class ChatState:
-    """Everything the chat has for one application; in ``app.extensions["nursecare_chat"]``."""
-
-    config: configuration.ChatConfig
-    models: ChatModels
-    metrics: Metrics
-    database: Database
-    access: Access
-    threads: Threads
-    messages: Messages
-    purges: Purges
-    tasks: Tasks
-    doorbell: Doorbell
-    log: Log
-    hub: Hub
-    _warned: set[str] = field(default_factory=set)
-
-    def warn_once(self, what: str) -> None:
-        """Log a warning the first time it is true in this process."""
-        if what not in self._warned:
-            self._warned.add(what)
-            log.warning("chat: %s", what, extra={"chat": True})
-
-    def disconnect(self, user: Any) -> None:
-        """End all of a user's streams, in every process (C34)."""
-        user_id = getattr(user, self.access.policy.user_key, None)
-        if user_id is not None:
-            self.doorbell.ring(Ring("disconnect", user=wire(user_id)))
-
-    def on_user_logged_out(self, sender: Flask, user: Any = None, **extra: Any) -> None:
-        self.disconnect(user)
 
 
 class Chat:
@@ -133,14 +93,14 @@ class Chat:
     @property
     def models(self) -> ChatModels:
         """The current application's ``ChatThread`` and its siblings, for the host's own queries."""
-        return current_app.extensions[KEY].models
+        return current().models
 
     def disconnect(self, user: Any) -> None:
         """End all streams of ``user`` at once, for example after disabling the account (C34).
 
         Needs an application context.
         """
-        current_app.extensions[KEY].disconnect(user)
+        current().disconnect(user)
 
     def forget(self, subject: Any) -> tuple[int, int]:
         """Delete the rows of a request's or a user's settled chats, so that the host can delete its own row (C9).
@@ -150,8 +110,7 @@ class Chat:
         :param subject: an instance of the host's request or user class.
         :returns: ``(chats forgotten, chats kept because they are open or not purged yet)``.
         """
-        result: tuple[int, int] = current_app.extensions[KEY].threads.forget(subject)
-        return result
+        return current().threads.forget(subject)
 
 
 def _attribute(model: Any, models: ChatModels) -> str:

@@ -67,6 +67,11 @@ def big_id() -> Any:
     return BigInteger().with_variant(Integer(), "sqlite")
 
 
+def _reference(table: str, name: str, kind: Any, target: str, ondelete: str, nullable: bool = False) -> Column[Any]:
+    key = ForeignKey(target, name=conv(f"fk_{table}_{name}"), ondelete=ondelete)
+    return Column(name, kind, key, nullable=nullable)
+
+
 @dataclass(frozen=True)
 class ChatModels:
     """The classes made for one pair of host classes; ``*_table`` are the same as Core tables."""
@@ -99,24 +104,9 @@ def thread_table(metadata: MetaData, user: HostKey, request: HostKey) -> Table:
         "chat_threads",
         metadata,
         Column("id", big_id(), primary_key=True, autoincrement=True),
-        Column(
-            "request_id",
-            request.type,
-            ForeignKey(request.target, name=conv("fk_chat_threads_request_id"), ondelete="RESTRICT"),
-            nullable=False,
-        ),
-        Column(
-            "admin_id",
-            user.type,
-            ForeignKey(user.target, name=conv("fk_chat_threads_admin_id"), ondelete="SET NULL"),
-            nullable=True,
-        ),
-        Column(
-            "client_id",
-            user.type,
-            ForeignKey(user.target, name=conv("fk_chat_threads_client_id"), ondelete="RESTRICT"),
-            nullable=False,
-        ),
+        _reference("chat_threads", "request_id", request.type, request.target, "RESTRICT"),
+        _reference("chat_threads", "admin_id", user.type, user.target, "SET NULL", nullable=True),
+        _reference("chat_threads", "client_id", user.type, user.target, "RESTRICT"),
         Column("status", String(16), nullable=False, server_default=text("'open'")),
         Column("opened_at", DateTime(), nullable=False),
         Column("closed_at", DateTime(), nullable=True),
@@ -136,18 +126,8 @@ def message_table(metadata: MetaData, user: HostKey, threads: str) -> Table:
         "chat_messages",
         metadata,
         Column("id", big_id(), primary_key=True, autoincrement=True),
-        Column(
-            "thread_id",
-            big_id(),
-            ForeignKey(f"{threads}.id", name=conv("fk_chat_messages_thread_id"), ondelete="CASCADE"),
-            nullable=False,
-        ),
-        Column(
-            "sender_id",
-            user.type,
-            ForeignKey(user.target, name=conv("fk_chat_messages_sender_id"), ondelete="RESTRICT"),
-            nullable=False,
-        ),
+        _reference("chat_messages", "thread_id", big_id(), f"{threads}.id", "CASCADE"),
+        _reference("chat_messages", "sender_id", user.type, user.target, "RESTRICT"),
         Column("type", String(16), nullable=False),
         Column("text", Text(), nullable=True),
         Column("latitude", Numeric(10, 7, asdecimal=False), nullable=True),
@@ -174,18 +154,8 @@ def upload_table(metadata: MetaData, user: HostKey, threads: str) -> Table:
         "chat_uploads",
         metadata,
         Column("id", big_id(), primary_key=True, autoincrement=True),
-        Column(
-            "thread_id",
-            big_id(),
-            ForeignKey(f"{threads}.id", name=conv("fk_chat_uploads_thread_id"), ondelete="CASCADE"),
-            nullable=False,
-        ),
-        Column(
-            "sender_id",
-            user.type,
-            ForeignKey(user.target, name=conv("fk_chat_uploads_sender_id"), ondelete="RESTRICT"),
-            nullable=False,
-        ),
+        _reference("chat_uploads", "thread_id", big_id(), f"{threads}.id", "CASCADE"),
+        _reference("chat_uploads", "sender_id", user.type, user.target, "RESTRICT"),
         Column("media_path", String(2048), nullable=False),
         Column("content_type", String(32), nullable=False),
         Column("size", BigInteger(), nullable=False),

@@ -10,21 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask
-from flask_login import LoginManager
-from flask_migrate import Migrate
 
-from nursecare_chat import Chat
-
+from .extensions import chat, login_manager, migrate
 from .models import ServiceRequest, User, db
 from .pages import pages
 from .seed import seed_command
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-
-login_manager = LoginManager()
-migrate = Migrate()
-chat = Chat()
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, abort, current_app, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, abort, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_required, login_user, logout_user
 
+from .extensions import chat
 from .models import ServiceRequest, User, db
 
 pages = Blueprint("pages", __name__)
@@ -44,7 +45,7 @@ def logout() -> ResponseReturnValue:
 @login_required
 def home() -> str:
     """The admin's inbox, or the client's own requests."""
-    thread = current_app.extensions["nursecare_chat"].models.ChatThread
+    thread = chat.models.ChatThread
     query = (
         db.select(ServiceRequest, thread)
         .outerjoin(thread, thread.request_id == ServiceRequest.id)

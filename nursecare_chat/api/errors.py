@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from ..errors import ChatError, DatabaseError, MethodNotAllowed, NotFound
 from ..keys import wire
+from ..state import current
 from . import gates
 from .responses import answer, refusal
 
@@ -29,7 +30,7 @@ def register(blueprint: Blueprint) -> None:
 
 def refused(error: ChatError) -> Response:
     if error.status in DENIALS:
-        gates.state().metrics.count("denials", error.code)
+        current().metrics.count("denials", error.code)
         log.info(
             "chat request denied",
             extra={
@@ -44,7 +45,7 @@ def refused(error: ChatError) -> Response:
 
 def _user_id() -> int | str | None:
     if getattr(current_user, "is_authenticated", False):
-        return wire(gates.state().access.user_id(gates.user()))
+        return wire(current().access.user_id(gates.user()))
     return None
 
 

@@ -7,7 +7,7 @@ route needs them: lookup → policy (:func:`thread`) → thread state (:func:`re
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Response, current_app, request
@@ -29,10 +29,8 @@ from ..errors import (
 )
 from ..keys import parse_integer
 from ..service.access import is_active
+from ..state import current
 from .loading import parse_json
-
-if TYPE_CHECKING:
-    from ..extension import ChatState
 
 MAX_BODY = 64 * 1024
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -40,12 +38,6 @@ UNKNOWN = "unknown"
 """The endpoint behind every path and method that is no route of ours."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-def state() -> ChatState:
-    """This application's chat."""
-    chat: ChatState = current_app.extensions["nursecare_chat"]
-    return chat
 
 
 def before_request() -> Response | None:
@@ -91,7 +83,7 @@ def _require_small_body() -> None:
 def _require_same_site() -> None:
     """Fetch metadata, else ``Origin`` against ``Host`` (C14, OWASP CSRF cheat sheet)."""
     origin = request.headers.get("Origin")
-    if origin is not None and origin.lower().rstrip("/") in state().config.trusted_origins:
+    if origin is not None and origin.lower().rstrip("/") in current().config.trusted_origins:
         return
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
@@ -134,7 +126,7 @@ def thread(text: str, ability: str) -> Row[Any]:
     :raises NotFound: if it names nothing.
     :raises Forbidden: if the policy says no.
     """
-    chat = state()
+    chat = current()
     thread_id = parse_integer(text)
     if thread_id is None:
         raise NotFound("No such chat.")
@@ -144,7 +136,7 @@ def thread(text: str, ability: str) -> Row[Any]:
 
 
 def require_open(row: Row[Any]) -> None:
-    state().threads.require_open(row)
+    current().threads.require_open(row)
 
 
 def json_body() -> dict[str, Any]:

@@ -8,13 +8,14 @@ from flask import Response, request
 
 from ..errors import ValidationFailed
 from ..service import wire
+from ..state import current
 from . import gates, loading, schemas
 from .responses import answer
 
 
 def list_messages(thread_id: str) -> Response:
     row = gates.thread(thread_id, "view")
-    chat, viewer = gates.state(), gates.state().access.user_id(gates.user())
+    chat, viewer = current(), current().access.user_id(gates.user())
     limit = loading.limit(request.args.get("limit"))
     cursor = loading.integer("cursor", request.args.get("cursor"))
     after = loading.integer("after", request.args.get("after"))
@@ -32,7 +33,7 @@ def list_messages(thread_id: str) -> Response:
 def post_message(thread_id: str) -> Response:
     row = gates.thread(thread_id, "post")
     gates.require_open(row)
-    chat, sender = gates.state(), gates.user()
+    chat, sender = current(), gates.user()
     draft = schemas.draft(gates.json_body(), chat.config.max_text)
     message_id, seq = chat.messages.post(
         row.id, chat.access.user_id(sender), draft, as_admin=chat.access.is_admin(sender)

@@ -11,6 +11,7 @@ from flask import Response, request
 from sqlalchemy import Row
 
 from ..errors import DatabaseUnavailable
+from ..state import current
 from ..stream import event
 from ..stream.body import SURPLUS_RETRY, StreamBody, replay_once
 from ..stream.subscriber import Stream
@@ -26,7 +27,7 @@ def stream_thread(thread_id: str) -> Response:
     except DatabaseUnavailable as error:  # any status but 200 would be final for EventSource (C35)
         log.error("chat stream refused: %s", error, extra={"chat": True})
         return _event_stream([event.retry(SURPLUS_RETRY)])
-    chat = gates.state()
+    chat = current()
     given = request.headers.get("Last-Event-ID") or request.args.get("lastEventId") or None
     position, first = _start(row, given)
     if position > row.last_seq:

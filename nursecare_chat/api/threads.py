@@ -6,12 +6,13 @@ from flask import Response
 
 from ..errors import NotFound
 from ..service import wire
+from ..state import current
 from . import gates
 from .responses import answer
 
 
 def open_thread(request_id: str) -> Response:
-    chat = gates.state()
+    chat = current()
     key = chat.models.request_key.parse(request_id)
     if key is None:
         raise NotFound("No such request.")
@@ -24,5 +25,5 @@ def show_thread(thread_id: str) -> Response:
 
 
 def close_thread(thread_id: str) -> Response:
-    row = gates.state().threads.close(gates.thread(thread_id, "close").id)
+    row = current().threads.close(gates.thread(thread_id, "close").id)
     return answer({"status": row.status, "closed_at": wire.utc(row.closed_at)})

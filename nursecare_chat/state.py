@@ -1,0 +1,67 @@
+"""What the chat has for one application (contract C1): it lives in the application, not here or on ``Chat``."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import Flask, current_app
+
+from .config import ChatConfig
+from .keys import wire
+from .metrics import Metrics
+from .models import ChatModels
+from .service.access import Access
+from .service.log import Log
+from .service.messages import Messages
+from .service.purges import Purges
+from .service.threads import Threads
+from .service.unit_of_work import Database
+from .stream.doorbell import Doorbell, Ring
+from .stream.hub import Hub
+from .tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+KEY = "nursecare_chat"
+
+
+@dataclass
+class ChatState:
+    """Everything the chat has for one application; in ``app.extensions[KEY]``."""
+
+    config: ChatConfig
+    models: ChatModels
+    metrics: Metrics
+    database: Database
+    access: Access
+    threads: Threads
+    messages: Messages
+    purges: Purges
+    tasks: Tasks
+    doorbell: Doorbell
+    log: Log
+    hub: Hub
+    _warned: set[str] = field(default_factory=set)
+
+    def warn_once(self, what: str) -> None:
+        """Log a warning the first time it is true in this process."""
+        if what not in self._warned:
+            self._warned.add(what)
+            log.warning("chat: %s", what, extra={"chat": True})
+
+    def disconnect(self, user: Any) -> None:
+        """End all of a user's streams, in every process (C34)."""
+        user_id = getattr(user, self.access.policy.user_key, None)
+        if user_id is not None:
+            self.doorbell.ring(Ring("disconnect", user=wire(user_id)))
+
+    def on_user_logged_out(self, sender: Flask, user: Any = None, **extra: Any) -> None:
+        self.disconnect(user)
+
+
+def current() -> ChatState:
+    """The current application's; needs an application context."""
+    state: ChatState = current_app.extensions[KEY]
+    return state
