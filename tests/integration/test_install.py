@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import traceback
 import uuid
 from datetime import date
@@ -481,6 +482,25 @@ def test_without_flask_login(caplog: pytest.LogCaptureFixture) -> None:
     del small.app.login_manager
     assert small.app.test_client().get("/api/chat/threads/1").status_code == 500
     assert "LoginManager(app)" in caplog.text
+
+
+def test_an_account_that_is_authenticated_but_not_active() -> None:
+    """C11, C34: Flask-Login would not log it in; a session from before does not either, whatever the class says."""
+    small = Small()
+    small.User.is_authenticated, small.User.is_active = True, False
+    small.install()
+    small.add(small.User(id=1), small.Job(id=1, client_id=1))
+    assert small.client(1).post("/api/requests/1/chat/open").status_code == 401
+
+
+def test_a_write_has_the_lock_from_its_beginning(make_bench: Any) -> None:
+    """C10: BEGIN IMMEDIATE: nobody else writes between what a unit of work reads and what it writes."""
+    bench = make_bench("reference")
+    with bench.state.database.write():
+        other = sqlite3.connect(bench.path, timeout=0)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        other.close()
 
 
 def test_without_tables(make_bench: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from nursecare_chat.errors import ThreadClosed
+from nursecare_chat.service.messages import Draft
+
 from ..support.hosts import Api, Workbench
 
 
@@ -207,6 +210,20 @@ def test_the_same_post_twelve_times_at_once(make_bench: Any, host: str) -> None:
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.get_json()["id"] for answer in answers}) == 1
     assert apis[0].thread(thread).get_json()["lastSeq"] == 1
+
+
+@pytest.mark.parametrize("client_message_id", [None, "new"])
+def test_a_post_that_passed_the_gates_before_the_close(
+    bench: Workbench, thread: int, client_message_id: str | None
+) -> None:
+    """C10, C22: the statement that takes the seq proves the thread open, whatever was read before it."""
+    bench.login("client").close(thread)
+    with bench.app.app_context():
+        sender = bench.host.user_id("client")
+        draft = Draft("text", text="late", client_message_id=client_message_id)
+        with pytest.raises(ThreadClosed):
+            bench.state.messages.post(thread, sender, draft, as_admin=False)
+    assert bench.login("client").messages(thread).get_json()["messages"] == []
 
 
 def test_closed_thread_takes_nothing(bench: Workbench, client_api: Api, admin_api: Api, thread: int) -> None:

@@ -90,6 +90,15 @@ def test_first_admin_claims_by_posting(bench: Workbench, thread: int, admin_api:
         assert admin_api.thread(thread).get_json()["adminId"] == wire(bench.host.user_id("admin2"))
 
 
+def test_two_admins_claim_at_once(bench: Workbench, thread: int, admin_api: Api) -> None:
+    """C17: both found it unclaimed; the second overwrites nothing."""
+    with bench.app.app_context():
+        first, second = bench.host.user_id("admin"), bench.host.user_id("admin2")
+        assert bench.state.threads._claim(thread, first) is not None
+        assert bench.state.threads._claim(thread, second) is None
+    assert admin_api.thread(thread).get_json()["adminId"] == wire(first)
+
+
 def test_open_logs_creation_once(bench: Workbench, caplog: pytest.LogCaptureFixture) -> None:
     """C18: one structured record with the ids."""
     with caplog.at_level(logging.INFO, "nursecare_chat"):

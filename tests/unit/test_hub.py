@@ -1,0 +1,129 @@
+"""The hub on a log in memory, where every interleaving can be arranged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+
+import pytest
+
+from nursecare_chat.stream import hub as hub_module
+from nursecare_chat.stream.body import StreamBody
+from nursecare_chat.stream.doorbell import MemoryDoorbell, Ring
+from nursecare_chat.stream.hub import Entry, Head, Hub, Limits
+from nursecare_chat.stream.subscriber import MAX_BACKLOG, Stream
+
+
+class Memory:
+    """One thread's log. ``between`` runs after each read, as somebody else's commit would."""
+
+    def __init__(self) -> None:
+        self.last_seq = 0
+        self.farewell: bytes | None = None
+        self.between = lambda: None
+
+    def heads(self, threads: Iterable[int]) -> dict[int, Head]:
+        return {thread: Head(self.last_seq, self.farewell) for thread in threads}
+
+    def after(self, thread: int, seq: int, limit: int) -> list[Entry]:
+        found = range(seq + 1, min(self.last_seq, seq + limit) + 1)
+        entries = [Entry(number, "s", b"%d;" % number, b"own %d;" % number) for number in found]
+        self.between()
+        return entries
+
+
+@pytest.fixture
+def log() -> Memory:
+    return Memory()
+
+
+@pytest.fixture
+def hub(log: Memory, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """Never polls: what it finds it finds by a ring or by looking once more."""
+    monkeypatch.setattr(hub_module, "POLL", 3600.0)
+    return Hub(log, lambda pairs: set(), MemoryDoorbell(), Limits(heartbeat=0.2), nullcontext)
+
+
+def read(frames: Iterator[bytes], until: bytes, seconds: float = 10) -> bytes:
+    received = b""
+    deadline = time.monotonic() + seconds
+    while not received.endswith(until):
+        assert time.monotonic() < deadline, received
+        received += next(frames).replace(b":\n\n", b"")
+    return received
+
+
+def test_what_is_committed_between_replay_and_live(hub: Hub, log: Memory) -> None:
+    """C30: right behind the last page that the replay read, with its ring lost."""
+    log.last_seq = 3
+
+    def commit() -> None:
+        log.last_seq = 4
+        log.between = lambda: None
+
+    log.between = commit
+    body = StreamBody(hub, Stream(1, "u", 0), b"", {})
+    assert read(body, b"4;") == b"1;2;3;4;"
+    body.close()
+
+
+def test_a_close_between_replay_and_live(hub: Hub, log: Memory) -> None:
+    """C32: ThreadClosed comes, and the end."""
+
+    def close() -> None:
+        log.farewell = b"bye"
+        log.between = lambda: None
+
+    log.between = close
+    body = StreamBody(hub, Stream(1, "u", 0), b"", {})
+    assert b"".join(body).replace(b":\n\n", b"") == b"bye"
+    body.close()
+
+
+def test_rings_deliver_once_and_in_order(hub: Hub, log: Memory) -> None:
+    """C30, C20: rings that are doubled, late, or ahead of each other; the sender's streams get its own frames."""
+    bodies = [StreamBody(hub, Stream(1, user, 0), b"", {}) for user in ("u", "s")]
+    for body in bodies:
+        next(body)
+    for seq in (1, 2, 3):
+        log.last_seq = seq
+    for seq in (3, 1, 1, 2):
+        hub._doorbell.ring(Ring("message", thread=1, seq=seq))
+    assert read(bodies[0], b"3;") == b"1;2;3;"
+    assert read(bodies[1], b"3;") == b"own 1;own 2;own 3;"
+    for body in bodies:
+        body.close()
+    assert hub.count() == 0
+
+
+def test_a_cut_stream_takes_nothing_more() -> None:
+    """C34: what was queued is dropped, what comes is refused."""
+    stream = Stream(1, "u", 0)
+    stream.push(b"before")
+    stream.cut()
+    assert not stream.push(b"after")
+    assert stream.drained
+    assert stream.take(0) == b""
+
+
+def test_a_finished_stream_delivers_what_waits() -> None:
+    """C32."""
+    stream = Stream(1, "u", 0)
+    stream.push(b"last")
+    stream.finish()
+    assert not stream.drained
+    assert stream.take(0) == b"last"
+    assert stream.drained
+
+
+def test_the_bound_on_what_waits() -> None:
+    """C35: beyond it the writer reads the log instead."""
+    stream = Stream(1, "u", 0)
+    frame = b"x" * 1000
+    pushed = 0
+    while stream.push(frame):
+        pushed += 1
+    assert pushed == MAX_BACKLOG // 1000
+    stream.take(0)
+    assert stream.push(frame)
