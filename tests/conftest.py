@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 
 from .support.hosts import HOSTS, Api, Workbench
 from .support.live import Live
@@ -61,6 +62,12 @@ def bench(request: pytest.FixtureRequest, make_bench: Callable[..., Workbench]) 
 def app(bench: Workbench) -> Flask:
     """For pytest-flask's ``client``, which is nobody's."""
     return bench.app
+
+
+@pytest.fixture
+def nobody(bench: Workbench, client: FlaskClient) -> Api:
+    """Without a login, through pytest-flask's client."""
+    return Api(client, bench)
 
 
 @pytest.fixture

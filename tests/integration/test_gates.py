@@ -38,19 +38,21 @@ def assert_shape(response: Any, status: int, code: str | None = None) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES + UNKNOWN)
-def test_switched_off_is_501_before_all_else(bench: Workbench, thread: int, method: str, path: str) -> None:
+def test_switched_off_is_501_before_all_else(
+    bench: Workbench, nobody: Api, thread: int, method: str, path: str
+) -> None:
     """C7, C11, C5: nobody logged in, a huge body, another site: 501; read from app.config on every request."""
     bench.app.config["CHAT_ENABLED"] = False
-    response = call(bench.login(None), method, path, thread, data=b"x" * (MAX_BODY + 1), headers=ELSEWHERE)
+    response = call(nobody, method, path, thread, data=b"x" * (MAX_BODY + 1), headers=ELSEWHERE)
     assert_shape(response, 501)
     bench.app.config["CHAT_ENABLED"] = True
     assert call(bench.login("client"), *ROUTES[1], thread).status_code == 200
 
 
 @pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if route[0] != "GET"])
-def test_order_of_the_gates(bench: Workbench, thread: int, method: str, path: str) -> None:
+def test_order_of_the_gates(bench: Workbench, nobody: Api, thread: int, method: str, path: str) -> None:
     """C11: size → cross-site → login → lookup → policy → state → content type → validation."""
-    nobody, stranger, client = bench.login(None), bench.login("client2"), bench.login("client")
+    stranger, client = bench.login("client2"), bench.login("client")
     big = {"data": b"x" * (MAX_BODY + 1), "content_type": "text/plain"}
     assert_shape(call(nobody, method, path, thread, headers=ELSEWHERE, **big), 413, "body_too_large")
     assert_shape(call(nobody, method, path, thread, headers=ELSEWHERE), 403, "cross_site")
@@ -65,9 +67,9 @@ def test_order_of_the_gates(bench: Workbench, thread: int, method: str, path: st
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES + UNKNOWN)
-def test_nobody_is_401_json_never_a_redirect(bench: Workbench, thread: int, method: str, path: str) -> None:
+def test_nobody_is_401_json_never_a_redirect(nobody: Api, thread: int, method: str, path: str) -> None:
     """C12: whatever the host's login_view is; unknown paths too."""
-    response = call(bench.login(None), method, path, thread)
+    response = call(nobody, method, path, thread)
     assert_shape(response, 401, "unauthenticated")
     assert "Location" not in response.headers
 
@@ -204,16 +206,16 @@ def test_ids_that_name_nothing(client_api: Api, thread: int, text: str) -> None:
     assert_shape(client_api.call("POST", f"/api/requests/{text}/chat/open"), 404)
 
 
-def test_head_and_options(client_api: Api, bench: Workbench, thread: int) -> None:
+def test_head_and_options(client_api: Api, nobody: Api, bench: Workbench, thread: int) -> None:
     """C11: HEAD is GET without the body, a stream included; a preflight needs no login but the flag."""
     for path in (f"/api/chat/threads/{thread}", f"/api/chat/threads/{thread}/stream"):
         response = client_api.call("HEAD", path)
         assert (response.status_code, response.data) == (200, b"")
-    preflight = bench.login(None).call("OPTIONS", f"/api/chat/threads/{thread}/messages")
+    preflight = nobody.call("OPTIONS", f"/api/chat/threads/{thread}/messages")
     assert preflight.status_code == 200
     assert "POST" in preflight.headers["Allow"]
     bench.app.config["CHAT_ENABLED"] = False
-    assert bench.login(None).call("OPTIONS", f"/api/chat/threads/{thread}").status_code == 501
+    assert nobody.call("OPTIONS", f"/api/chat/threads/{thread}").status_code == 501
 
 
 def test_answers_are_never_cached(client_api: Api, thread: int) -> None:
