@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
 from flask import Flask
 from sqlalchemy.types import TypeEngine
 
@@ -56,7 +58,13 @@ def install(app: Flask, models: ChatModels) -> list[Path]:
 
     :raises ConfigurationError: if there is no Alembic folder, no single head, or nothing to refer to.
     """
-    script = _script_directory(app)
+    try:
+        return _install(_script_directory(app), models)
+    except (CommandError, KeyError) as error:  # Alembic raises KeyError for a revision that names a missing one
+        raise ConfigurationError(f"Alembic cannot read the migrations folder: {error}") from None
+
+
+def _install(script: ScriptDirectory, models: ChatModels) -> list[Path]:
     present = {revision.revision for revision in script.walk_revisions()}
     missing = [step for step in STEPS if revision_id(step) not in present]
     if not missing:
@@ -75,8 +83,9 @@ def install(app: Flask, models: ChatModels) -> list[Path]:
             " run this again."
         )
     head, written = heads[0], []
+    folder = Path(script.get_revision(head).path).parent
     for step in missing:
-        path = Path(script.versions, f"{revision_id(step)}_{step.split('_', 1)[1]}.py")
+        path = folder / f"{revision_id(step)}_{step.split('_', 1)[1]}.py"
         path.write_text(_render(step, head, models), encoding="utf-8")
         written.append(path)
         head = revision_id(step)
@@ -100,7 +109,7 @@ def _refuse_own_tables(script: ScriptDirectory) -> None:
     for revision in script.walk_revisions():
         source = Path(revision.path)
         text = source.read_text(encoding="utf-8")
-        if any(f"create_table('{table}'" in text or f'create_table("{table}"' in text for table in TABLES):
+        if re.search(rf"create_table\(\s*[\"']({'|'.join(TABLES)})[\"']", text):
             raise ConfigurationError(
                 f"{source.name} creates chat tables itself. Delete the chat_* tables from it (after a `flask db"
                 " downgrade` if it was applied), then run this again."

@@ -76,6 +76,11 @@ class HostKey:
         return text
 
 
+def as_uuid(key: Any) -> list[uuid.UUID]:
+    """The UUID that a text spells: a host's own column type may take nothing else, and not say so."""
+    return [uuid.UUID(key)] if isinstance(key, str) and _UUID.fullmatch(key) else []
+
+
 def wire(key: Any) -> int | str | None:
     """A key as JSON has it: integers as numbers, others as strings (C2)."""
     return key if key is None or isinstance(key, int) else str(key)

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
+import sqlalchemy as sa
 from flask import Flask, current_app
 
 from .config import ChatConfig
@@ -53,12 +54,19 @@ class ChatState:
 
     def disconnect(self, user: Any) -> None:
         """End all of a user's streams, in every process (C34)."""
-        user_id = getattr(user, self.access.policy.user_key, None)
+        # Loaded or not, expired, detached or deleted meanwhile: the identity is there without a query.
+        mapped = sa.inspect(getattr(user, "_get_current_object", lambda: user)(), raiseerr=False)
+        identity = getattr(mapped, "identity", None)
+        user_id = identity[0] if identity else getattr(user, self.access.policy.user_key, None)
         if user_id is not None:
             self.doorbell.ring(Ring("disconnect", user=wire(user_id)))
 
     def on_user_logged_out(self, sender: Flask, user: Any = None, **extra: Any) -> None:
-        self.disconnect(user)
+        """Runs inside the host's ``logout_user()``, which must not fail because of us."""
+        try:
+            self.disconnect(user)
+        except Exception as error:
+            log.error("chat streams not ended at logout: %s", type(error).__name__, extra={"chat": True})
 
 
 def current() -> ChatState:

@@ -11,22 +11,30 @@ from werkzeug.routing import BaseConverter
 from . import errors, gates, messages, stream, threads
 
 NAME = "nursecare_chat"
+OPEN = f"/api/requests/<{NAME}_key:request_id>/chat/open"
 
 ROUTES = (
-    ("POST", "/api/requests/<request_id>/chat/open", threads.open_thread),
+    ("POST", OPEN, threads.open_thread),
     ("GET", "/api/chat/threads/<thread_id>", threads.show_thread),
     ("GET", "/api/chat/threads/<thread_id>/messages", messages.list_messages),
     ("POST", "/api/chat/threads/<thread_id>/messages", messages.post_message),
     ("PATCH", "/api/chat/threads/<thread_id>/close", threads.close_thread),
     ("GET", "/api/chat/threads/<thread_id>/stream", stream.stream_thread),
 )
-CATCH_ALL = ("/api/chat", f"/api/chat/<{NAME}_rest:rest>", "/api/requests/<request_id>/chat/open")
+CATCH_ALL = ("/api/chat", f"/api/chat/<{NAME}_rest:rest>", OPEN)
+
+
+class Key(BaseConverter):
+    """A host's key; a string one may hold slashes."""
+
+    regex = "(?s:.+?)"
+    part_isolating = False
 
 
 class Rest(BaseConverter):
     """Whatever follows, nothing and slashes at its start included; Werkzeug's ``path`` would redirect those as HTML."""
 
-    regex = ".*?"
+    regex = "(?s:.*?)"
     part_isolating = False
 
 
@@ -35,17 +43,22 @@ def create_blueprint() -> Blueprint:
     blueprint = Blueprint(NAME, __name__)
     blueprint.before_request(gates.before_request)
     errors.register(blueprint)
+    blueprint.record(_add_converters)
     for method, path, view in ROUTES:
-        blueprint.add_url_rule(path, view.__name__, view, methods=[method], provide_automatic_options=False)
+        options = {"methods": [method], "provide_automatic_options": False, "merge_slashes": False}
+        blueprint.add_url_rule(path, view.__name__, view, **options)
     blueprint.record(_add_catch_all)
     return blueprint
+
+
+def _add_converters(setup: BlueprintSetupState) -> None:
+    setup.app.url_map.converters |= {f"{NAME}_key": Key, f"{NAME}_rest": Rest}
 
 
 def _add_catch_all(setup: BlueprintSetupState) -> None:
     """Rules for any method at all: ``add_url_rule`` would make ``GET`` of none."""
     app: Any = setup.app
     endpoint = f"{NAME}.{gates.UNKNOWN}"
-    app.url_map.converters[f"{NAME}_rest"] = Rest
     app.view_functions[endpoint] = errors.unknown
     for path in CATCH_ALL:
         rule = app.url_rule_class(path, endpoint=endpoint, methods=None, strict_slashes=False, merge_slashes=False)

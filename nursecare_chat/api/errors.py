@@ -19,6 +19,7 @@ from .responses import answer, refusal
 log = logging.getLogger(__name__)
 
 DENIALS = frozenset({401, 403, 429})
+BEFORE_LOGIN = frozenset({"cross_site", "unauthenticated"})
 
 
 def register(blueprint: Blueprint) -> None:
@@ -37,7 +38,7 @@ def refused(error: ChatError) -> Response:
                 "chat": True,
                 "reason": error.code,
                 "endpoint": request.endpoint,
-                "userId": _user_id() if error.status != 401 else None,
+                "userId": _user_id() if error.code not in BEFORE_LOGIN else None,
             },
         )
     return refusal(error)

@@ -25,15 +25,15 @@ SAVEPOINT = "nursecare_chat"
 
 def in_memory(engine: Engine) -> bool:
     """Whether the database lives in the engine's only connection, and so cannot be opened a second time."""
-    one_connection = (sa.pool.StaticPool, sa.pool.SingletonThreadPool)
-    return engine.dialect.name == "sqlite" and isinstance(engine.pool, one_connection)
+    return engine.dialect.name == "sqlite" and engine.url.database in (None, "", ":memory:")
 
 
 def own_engine(url: sa.URL, options: dict[str, Any]) -> Engine:
-    """An engine of ours on a file; the host's connections and their pragmas stay as they are."""
+    """An engine of ours on a file, or on memory that has a name; the host's connections stay as they are."""
     foreign = ("autocommit", "isolation_level")
     connect_args = {key: value for key, value in options.get("connect_args", {}).items() if key not in foreign}
-    engine = sa.create_engine(url, **{**options, "connect_args": {**connect_args, "timeout": 0}})
+    connect_args |= {"timeout": 0, "check_same_thread": False}
+    engine = sa.create_engine(url, **{**options, "connect_args": connect_args, "poolclass": sa.pool.QueuePool})
     sa.event.listen(engine, "connect", _prepare)
     sa.event.listen(engine, "do_execute", _execute_patiently)
     return engine
@@ -56,14 +56,17 @@ def shared_engine(host: Engine, options: dict[str, Any]) -> Engine:
 
 
 @contextmanager
-def transaction(connection: Connection) -> Iterator[None]:
-    """``BEGIN IMMEDIATE`` to ``COMMIT`` on an own engine. Nothing in the block may yield."""
+def transaction(connection: Connection, deadline: float) -> Iterator[None]:
+    """``BEGIN IMMEDIATE`` to ``COMMIT`` on an own engine. Nothing in the block may yield.
+
+    :param deadline: on ``time.monotonic()``'s clock, for getting the lock.
+    """
     connection.begin()
     driver = connection.connection.driver_connection
     assert driver is not None
     if driver.in_transaction:  # a listener of the host's on every engine began one
         driver.rollback()
-    patiently(lambda: driver.execute("BEGIN IMMEDIATE"))
+    patiently(lambda: driver.execute("BEGIN IMMEDIATE"), deadline)
     try:
         # What is held now may be what another greenlet waits for inside SQLite, on a connection of the host's. So
         # the commit waits for other processes' readers in there, too.
@@ -111,12 +114,13 @@ def truncate_log(connection: Connection) -> bool:
     return True
 
 
-def patiently(attempt: Callable[[], Any]) -> Any:
+def patiently(attempt: Callable[[], Any], deadline: float | None = None) -> Any:
     """Wait for a lock by sleeping here, where other greenlets get their turn.
 
-    :raises sqlite3.OperationalError: what the last attempt raised, after :data:`LOCK_TIMEOUT`.
+    :raises sqlite3.OperationalError: what the last attempt raised, at ``deadline`` or after :data:`LOCK_TIMEOUT`.
     """
-    deadline = time.monotonic() + LOCK_TIMEOUT
+    if deadline is None:
+        deadline = time.monotonic() + LOCK_TIMEOUT
     pause = 0.001
     while True:
         try:

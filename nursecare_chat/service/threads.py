@@ -8,9 +8,10 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
+from sqlalchemy.orm import Session
 
 from ..errors import DatabaseConflict, NotFound, ThreadClosed, ValidationFailed
-from ..keys import wire
+from ..keys import as_uuid, wire
 from ..metrics import Metrics
 from ..models import ChatModels, utcnow
 from ..stream.doorbell import Ring
@@ -61,7 +62,7 @@ class Threads:
         :raises Forbidden: if the policy says no.
         :raises ValidationFailed: if the request has no client to talk to.
         """
-        client_id = self._authorized_client(user, request_id)
+        request_id, client_id = self._authorized(user, request_id)
         with self._database.read() as connection:
             row = self._select(connection, self._threads.c.request_id == request_id)
         admin_id = self._access.user_id(user) if self._access.is_admin(user) else None
@@ -73,18 +74,24 @@ class Threads:
             row = self._claim(row.id, admin_id) or row
         return row
 
-    def _authorized_client(self, user: Any, request_id: Any) -> Any:
+    def _authorized(self, user: Any, request_id: Any) -> tuple[Any, Any]:
+        """The request's own key and its client's."""
         with self._database.session() as session:
-            try:
-                request = session.get(self._models.request_model, request_id)
-            except sa.exc.DBAPIError:
-                raise
-            except sa.exc.StatementError:  # a key type of the host's own that cannot read what the path has
-                request = None
+            request = self._request(session, request_id)
             if request is None:
                 raise NotFound("No such request.")
             self._access.authorize(user, "open", request)
-            return self._access.policy.client_of(request)
+            return sa.inspect(request).identity[0], self._access.policy.client_of(request)
+
+    def _request(self, session: Session, request_id: Any) -> Any:
+        for key in (request_id, *as_uuid(request_id)):
+            try:
+                return session.get(self._models.request_model, key)
+            except sa.exc.DBAPIError:
+                raise
+            except sa.exc.StatementError:  # a key type of the host's own that cannot read this
+                continue
+        return None
 
     def _create(self, request_id: Any, client_id: Any, admin_id: Any) -> Row[Any]:
         same_request = self._threads.c.request_id == request_id

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
+from .. import fork
 from ..errors import DatabaseConflict, DatabaseError, DatabaseUnavailable
 from ..models import TABLES
 from . import sqlite
@@ -66,24 +67,28 @@ class Database:
         self._host_engine = host_engine
         self._engine_options = engine_options
         self._setup = threading.Lock()
+        self._turn = threading.RLock()
+        """One writer of this process at a time; on a shared connection one user of it at all."""
         self._engine: Engine | None = None
-        self._pid = 0
         self._shared: Engine | None = None
         self._shared_pool: sa.Pool | None = None
-        self._one_at_a_time = threading.RLock()
+        fork.register(self)
 
     @property
     def engine(self) -> Engine:
-        """Made at the first use; after a fork with connections of the child's own."""
+        """Made at the first use."""
         stale = self._shared is not None and self._shared.pool is not self._shared_pool  # the host disposed of it
-        if self._engine is None or self._pid != os.getpid() or stale:
+        if self._engine is None or stale:
             with self._setup:
                 if self._engine is None or stale:
                     self._engine = self._make_engine(self._host_engine())
-                elif self._pid != os.getpid():
-                    self._engine.dispose(close=False)  # the parent keeps the sockets
-                self._pid = os.getpid()
         return self._engine
+
+    def after_fork(self) -> None:
+        """The child makes connections of its own; the parent's stay open for the parent."""
+        self._setup, self._turn = threading.Lock(), threading.RLock()
+        if self._engine is not None and self._shared is None:
+            self._engine.dispose(close=False)
 
     def _make_engine(self, host: Engine) -> Engine:
         # Statements are logged under a name of ours, without parameters and never with rows (C41).
@@ -114,7 +119,7 @@ class Database:
         :raises DatabaseError: never with a statement's parameters.
         """
         engine = self.engine
-        with translated(), self._turn() if self._shared else nullcontext(), engine.connect() as connection:
+        with translated(), self._turn if self._shared else nullcontext(), engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -129,24 +134,31 @@ class Database:
 
         On SQLite inside the block nothing may yield: no network, no logging, no other connection.
 
+        :raises DatabaseUnavailable: if another writer holds it for more than :data:`sqlite.LOCK_TIMEOUT` seconds.
         :raises DatabaseError: never with a statement's parameters.
         """
-        with translated(), self.engine.connect() as connection:
-            unit = UnitOfWork(connection)
-            if self._shared:
-                with self._turn(), sqlite.shared_transaction(connection):
-                    yield unit
-            elif self.engine.dialect.name == "sqlite":
-                with self._turn(), sqlite.transaction(connection):
-                    yield unit
-            else:
-                with connection.begin():
-                    yield unit
+        if self.engine.dialect.name == "sqlite":
+            unit = yield from self._write_sqlite()
+        else:
+            with translated(), self.engine.begin() as connection:
+                unit = UnitOfWork(connection)
+                yield unit
         unit.committed()
 
-    def _turn(self) -> threading.RLock:
-        """One writer of this process at a time; on a shared connection one user of it at all."""
-        return self._one_at_a_time
+    def _write_sqlite(self) -> Generator[UnitOfWork, None, UnitOfWork]:
+        """Waits for its turn before it takes a connection, so that readers always find one."""
+        deadline = time.monotonic() + sqlite.LOCK_TIMEOUT
+        if not self._turn.acquire(timeout=sqlite.LOCK_TIMEOUT):
+            raise DatabaseUnavailable("Turn", "SQLITE_BUSY")
+        try:
+            with translated(), self.engine.connect() as connection:
+                shared = sqlite.shared_transaction(connection)
+                with shared if self._shared else sqlite.transaction(connection, deadline):
+                    unit = UnitOfWork(connection)
+                    yield unit
+        finally:
+            self._turn.release()
+        return unit
 
     def erase_free_space(self) -> None:
         """Make what was deleted physically gone where that is ours to do: SQLite's write-ahead log (C41).
@@ -155,7 +167,7 @@ class Database:
         """
         if self.engine.dialect.name != "sqlite" or self._shared:
             return
-        with translated(), self._turn(), self.engine.connect() as connection:
+        with translated(), self._turn, self.engine.connect() as connection:
             if not sqlite.truncate_log(connection):
                 raise DatabaseUnavailable("Checkpoint", "SQLITE_BUSY")
 

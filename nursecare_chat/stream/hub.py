@@ -12,14 +12,15 @@ nothing falls between replay and live.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from .. import fork
 from ..errors import ChatError
 from .doorbell import Doorbell, Ring
 from .subscriber import Stream
@@ -99,14 +100,22 @@ class Hub:
         self._context = context
         self._reset()
         doorbell.listen(self._answer)
+        fork.register(self)
+
+    def after_fork(self) -> None:
+        """The parent's streams are the parent's; here their sockets are only closed."""
+        streams = self._all()
+        self._reset()
+        for stream in streams:
+            stream.client.close()
 
     def _reset(self) -> None:
-        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._streams: dict[int, set[Stream]] = {}
         self._rung: set[int] = set()
         self._bell = threading.Event()
         self._disconnected: dict[str, float] = {}
+        self.ends_at_exit = False
         self._crew: object | None = None
 
     # -- streams come and go -------------------------------------------------------------------------------------
@@ -116,8 +125,6 @@ class Hub:
 
         One that was asked for before its user was disconnected is taken in only to end at once (C34).
         """
-        if self._pid != os.getpid():  # forked: the parent's streams are the parent's
-            self._reset()
         with self._lock:
             per_user = self.limits.per_user
             if per_user is not None and sum(other.user == stream.user for other in self._all()) >= per_user:
@@ -135,6 +142,7 @@ class Hub:
     def _start_crew(self) -> None:
         """Two threads for all streams; they end when the last stream has left."""
         self._crew = object()
+        _end_at_exit(self)
         try:
             for work in (self._deliver, self._supervise):
                 name = f"nursecare-chat{work.__name__}"
@@ -158,6 +166,12 @@ class Hub:
             stream.live = True
             self._rung.add(stream.thread)
         self._bell.set()
+
+    def end_all(self, reason: str) -> None:
+        """Every stream of this process ends; the clients come back with their last id."""
+        with self._lock:
+            streams = self._all()
+        self._cut(streams, reason)
 
     def count(self) -> int:
         """Open streams in this process."""
@@ -291,3 +305,22 @@ class Hub:
             if stream.writing_since is not None or stream.client.unsent():
                 stream.client.abort()
             log.info("chat stream ended: %s", reason, extra={"chat": True, "reason": reason, "threadId": stream.thread})
+
+
+def _end_at_exit(hub: Hub) -> None:
+    """A server whose threads still write streams when it exits would wait for them (gunicorn's gthread on a reload).
+
+    ``atexit`` comes too late for that: the interpreter joins threads first. Where its hook for this is gone, the
+    server's own timeout ends them.
+    """
+    register = getattr(threading, "_register_atexit", None)
+    if register is not None and not hub.ends_at_exit:
+        reference = weakref.ref(hub)
+
+        def end() -> None:
+            alive = reference()
+            if alive is not None:
+                alive.end_all("server_stops")
+
+        register(end)
+        hub.ends_at_exit = True

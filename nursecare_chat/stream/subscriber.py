@@ -15,7 +15,7 @@ MAX_BACKLOG = 256 * 1024
 MAX_PIECE = 32 * 1024
 """Bytes, rounded up to whole frames, that are handed to the server at once: a slow client is seen to take them."""
 
-MAX_STUCK = 20.0
+MAX_STUCK = 30.0
 """Seconds in which a client must have taken one such piece, else it is cut off (C35)."""
 
 

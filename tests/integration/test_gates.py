@@ -50,9 +50,9 @@ def test_switched_off_is_501_before_all_else(
 
 
 @pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if route[0] != "GET"])
-def test_order_of_the_gates(bench: Workbench, nobody: Api, thread: int, method: str, path: str) -> None:
+def test_order_of_the_gates(bench: Workbench, thread: int, method: str, path: str) -> None:
     """C11: size → cross-site → login → lookup → policy → state → content type → validation."""
-    stranger, client = bench.login("client2"), bench.login("client")
+    nobody, stranger, client = bench.login(None), bench.login("client2"), bench.login("client")
     big = {"data": b"x" * (MAX_BODY + 1), "content_type": "text/plain"}
     assert_shape(call(nobody, method, path, thread, headers=ELSEWHERE, **big), 413, "body_too_large")
     assert_shape(call(nobody, method, path, thread, headers=ELSEWHERE), 403, "cross_site")

@@ -6,17 +6,21 @@ import logging
 import sqlite3
 import traceback
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from threading import Thread
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from click import ClickException
 from flask import Flask, g
-from flask_login import LoginManager, UserMixin, current_user
+from flask_login import LoginManager, UserMixin, current_user, logout_user
 from flask_sqlalchemy import SQLAlchemy
 from huey import MemoryHuey
-from sqlalchemy import Engine, event
+from sqlalchemy import CHAR, Engine, TypeDecorator, event
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import SingletonThreadPool
 
 from nursecare_chat import Chat, ChatThreadPolicy, ConfigurationError
 from nursecare_chat.errors import DatabaseError
@@ -112,14 +116,15 @@ def test_the_same_db_in_a_second_app() -> None:
 @pytest.mark.parametrize("kind", ["Integer", "BigInteger", "Uuid", "String"])
 def test_key_types(kind: str) -> None:
     """C2: integers are JSON numbers, others strings; foreign keys point at the host's tables."""
-    make = {"Uuid": lambda n: uuid.UUID(int=n), "String": lambda n: f"k-{n}"}.get(kind, lambda n: n)
+    make = {"Uuid": lambda n: uuid.UUID(int=n), "String": lambda n: f"a/b //ü%2F {n}?#"}.get(kind, lambda n: n)
     db = SQLAlchemy()
     small = Small({"String": db.String(40)}.get(kind, getattr(db, kind)))
     state = small.install()
     small.add(small.User(id=make(1)), small.User(id=make(2), role="admin"), small.Job(id=make(3), client_id=make(1)))
     client, admin = small.client(make(1)), small.client(make(2))
-    thread = client.post(f"/api/requests/{make(3)}/chat/open").get_json()["threadId"]
-    assert admin.post(f"/api/requests/{make(3)}/chat/open").get_json()["threadId"] == thread
+    path = f"/api/requests/{quote(str(make(3)), safe='')}/chat/open"
+    thread = client.post(path).get_json()["threadId"]
+    assert admin.post(path).get_json()["threadId"] == thread
     shown = client.get(f"/api/chat/threads/{thread}").get_json()
     wire = make if kind.endswith("Integer") else lambda n: str(make(n))
     assert (shown["clientId"], shown["adminId"], shown["requestId"]) == (wire(1), wire(2), wire(3))
@@ -128,6 +133,56 @@ def test_key_types(kind: str) -> None:
     assert message["sender_id"] == wire(1)
     targets = {key.target_fullname for key in state.models.threads.foreign_keys}
     assert targets == {"user.id", "job.id"}
+
+
+class StrictGuid(TypeDecorator[uuid.UUID]):
+    """A common recipe for UUIDs without a native type: it takes nothing else, and says it holds text."""
+
+    impl = CHAR(32)
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> str | None:
+        return None if value is None else value.hex
+
+    def process_result_value(self, value: Any, dialect: Any) -> uuid.UUID | None:
+        return None if value is None else uuid.UUID(value)
+
+
+def test_a_key_type_of_the_hosts_own() -> None:
+    """C2: its path is the UUID; what spells none is 404."""
+    small = Small(StrictGuid)
+    small.app.login_manager.user_loader(lambda text: small.db.session.get(small.User, uuid.UUID(text)))
+    small.install()
+    me, job = uuid.uuid4(), uuid.uuid4()
+    small.add(small.User(id=me), small.Job(id=job, client_id=me))
+    client = small.client(me)
+    opened = client.post(f"/api/requests/{job}/chat/open")
+    assert opened.status_code == 200
+    assert client.get(f"/api/chat/threads/{opened.get_json()['threadId']}").get_json()["requestId"] == str(job)
+    for text in ("nonsense", str(uuid.uuid4())):
+        assert client.post(f"/api/requests/{text}/chat/open").status_code == 404
+
+
+def test_in_memory_with_a_name(tmp_path: Any) -> None:
+    """C10: a shared-cache database is opened a second time, in every thread."""
+    uri = f"sqlite:///file:{tmp_path.name}?mode=memory&cache=shared&uri=true"
+    options = {"poolclass": SingletonThreadPool, "connect_args": {"check_same_thread": False}}
+    small = Small(SQLALCHEMY_DATABASE_URI=uri, SQLALCHEMY_ENGINE_OPTIONS=options)
+    state = small.install()
+    with small.app.app_context(), small.db.engine.connect():  # as long as somebody has it open, it is there
+        small.add(small.User(id=1), small.Job(id=1, client_id=1))
+        statuses: list[int] = []
+
+        def open_it() -> None:
+            statuses.append(small.client(1).post("/api/requests/1/chat/open").status_code)
+
+        for _ in range(2):
+            worker = Thread(target=open_it)
+            worker.start()
+            worker.join()
+        state.database.dispose()
+        small.db.engine.dispose()
+    assert statuses == [200, 200]
 
 
 @pytest.mark.parametrize(
@@ -501,6 +556,52 @@ def test_a_write_has_the_lock_from_its_beginning(make_bench: Any) -> None:
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             other.execute("BEGIN IMMEDIATE")
         other.close()
+
+
+@pytest.mark.parametrize("how", ["deleted", "detached"])
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_hosts_logout_never_fails_because_of_us(make_bench: Any, how: str, enabled: bool) -> None:
+    """C7, C34: with the account's row just deleted, or its object out of any session; the streams end all the same."""
+    bench = make_bench("reference", CHAT_ENABLED=enabled)
+    session = bench.host.db.session
+    rings: list[Any] = []
+    bench.state.doorbell.listen(rings.append)
+
+    @bench.app.post("/leave")
+    def leave() -> str:
+        user_id = current_user.id
+        if how == "deleted":
+            session.execute(bench.host.db.text(f"DELETE FROM users WHERE id = {user_id}"))
+        session.commit()
+        if how == "detached":
+            session.remove()
+        logout_user()
+        return "bye"
+
+    api = bench.login("nurse")
+    with bench.app.app_context():
+        nurse = bench.host.user_id("nurse")
+    assert api.call("POST", "/leave").data == b"bye"
+    assert [(ring.kind, ring.user) for ring in rings] == [("disconnect", nurse)]
+
+
+def test_a_writer_that_does_not_end(make_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C10, C13: posts wait for a bounded time, then 503; those who only read find a connection meanwhile."""
+    monkeypatch.setattr("nursecare_chat.service.sqlite.LOCK_TIMEOUT", 1.0)
+    bench = make_bench("reference")
+    thread = bench.login("client").open(1).get_json()["threadId"]
+    posters, reader = [bench.login("client") for _ in range(25)], bench.login("admin")
+    blocker = sqlite3.connect(bench.path)
+    blocker.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(25) as pool:
+        posts = [pool.submit(poster.say, thread) for poster in posters]
+        reads = [reader.messages(thread).status_code for _ in range(20)]
+        answers = [post.result() for post in posts]
+    assert set(reads) == {200}
+    assert {(answer.status_code, answer.headers["Retry-After"]) for answer in answers} == {(503, "1")}
+    blocker.rollback()
+    blocker.close()
+    assert posters[0].say(thread).get_json()["seq"] == 1
 
 
 def test_without_tables(make_bench: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -144,12 +144,19 @@ def test_what_install_migrations_refuses(tmp_path: Path) -> None:
     refused = shell.flask("chat", "install-migrations", status=1)
     assert "creates chat tables itself" in refused
     assert "Traceback" not in refused
+    (formatted,) = (tmp_path / "migrations" / "versions").glob("*.py")
+    formatted.write_text(formatted.read_text().replace("create_table('chat_", "create_table(\n        'chat_"))
+    assert "creates chat tables itself" in shell.flask("chat", "install-migrations", status=1)
     versions = tmp_path / "migrations" / "versions"
     for file in versions.glob("*.py"):
         file.unlink()
     for name in ("a1", "b1"):
         (versions / f"{name}.py").write_text(HOST_REVISION.replace('"a1"', f'"{name}"'))
     assert "flask db merge heads" in shell.flask("chat", "install-migrations", status=1)
+    (versions / "b1.py").write_text(HOST_REVISION.replace('"a1", None', '"b1", "nowhere"'))
+    broken = shell.flask("chat", "install-migrations", status=1)
+    assert "Alembic cannot read the migrations folder" in broken
+    assert "Traceback" not in broken
 
 
 def reflect(connection: Any) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 import socket
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -194,6 +196,36 @@ def test_disconnect_ends_a_users_streams(inside: Inside) -> None:
     bystander.stop()
 
 
+def test_a_child_starts_afresh(make_bench: Any) -> None:
+    """C33: whatever another thread of the parent held while it forked, and whatever streams it had."""
+    bench = make_bench("reference")
+    state, hub = bench.state, bench.state.hub
+    api = bench.login("client")
+    thread = api.open(1).get_json()["threadId"]
+    ours, theirs = socket.socketpair()
+    stream = subscriber.Stream(thread, 7, 0)
+    stream.client = ClientSocket({"werkzeug.socket": ours})
+    hub.join(stream)
+    with hub._lock, state.database._setup, state.database._turn:
+        read_end, write_end = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python 3.12 warns of a fork beside other threads, which is the point
+            child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            answer = api.say(thread, "from the child").status_code
+            os.write(write_end, f"{answer} {hub.count()}".encode())
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(write_end)
+    assert os.read(read_end, 100) == b"200 0"
+    os.close(read_end)
+    assert not stream.client.gone()  # the child has not shut the parent's connection
+    hub.leave(stream)
+    for one in (ours, theirs):
+        one.close()
+
+
 def test_a_logout_while_a_stream_is_being_opened(make_bench: Any) -> None:
     """C34: let in before the logout, it ends at once; one asked for after a new login does not."""
     hub = make_bench("reference").state.hub
@@ -259,7 +291,7 @@ def test_client_that_never_reads_is_cut_off(live_servers: Callable[..., Live]) -
     for _ in range(count):
         assert client.say(thread, text).status_code == 200
     assert len(reader.wait(count, 60)) == count
-    eventually(lambda: "not_reading" in live.server.output or "chat stream ended" in live.server.output)
+    eventually(lambda: "chat stream ended: not_reading" in live.server.output, 90)
     lazy.settimeout(20)
     received = b""
     with suppress(ConnectionError):

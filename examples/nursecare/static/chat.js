@@ -77,12 +77,34 @@ function listen() {
   source.onopen = () => { at("state").textContent = "Connected"; };
   source.addEventListener("MessageCreated", (event) => show(JSON.parse(event.data)));
   source.addEventListener("ThreadClosed", (event) => finish(JSON.parse(event.data).closed_at));
-  source.addEventListener("reset", () => { cursor = null; history().catch(complain); });
+  source.addEventListener("reset", (event) => {
+    // Our place means nothing to the server any more: what is shown may not be there, so begin again from its log.
+    shown.clear();
+    list.replaceChildren(...sending.values());
+    lastSeq = JSON.parse(event.data).lastSeq;
+    cursor = null;
+    history().catch(complain);
+  });
   source.onerror = () => {
     if (over) return;
     at("state").textContent = "Reconnecting…";
-    if (source.readyState === EventSource.CLOSED) setTimeout(listen, 3000);
+    if (source.readyState === EventSource.CLOSED) setTimeout(again, 3000);
   };
+}
+
+// After a status that is final for EventSource: is it that we may not read any more, or a server that is away?
+async function again() {
+  try {
+    await call("GET", `/api/chat/threads/${thread}`);
+    listen();
+  } catch (error) {
+    if ([401, 403, 404].includes(error.status)) {
+      at("state").textContent = "Disconnected";
+      complain(error);
+    } else {
+      setTimeout(again, 3000);
+    }
+  }
 }
 
 function finish(closedAt) {
@@ -101,13 +123,14 @@ async function start() {
   complain(null);
   const opened = await call("POST", `/api/requests/${root.dataset.request}/chat/open`);
   thread = opened.threadId;
-  at("start").hidden = true;
   if (opened.status === "closed") {
+    at("start").hidden = true;
     finish((await call("GET", `/api/chat/threads/${thread}`)).closedAt);
     return;
   }
-  list.hidden = at("compose").hidden = at("close").hidden = false;
   await history();
+  at("start").hidden = true;
+  list.hidden = at("compose").hidden = at("close").hidden = false;
   list.scrollTop = list.scrollHeight;
   listen();
   sessionStorage.setItem(`chat-${root.dataset.request}`, "open");
@@ -148,7 +171,10 @@ at("compose").onsubmit = (event) => {
   const text = at("text").value;
   if (!text.trim()) return;
   at("text").value = "";
-  send({ type: "text", text }).catch(complain);
+  send({ type: "text", text }).catch((error) => {
+    complain(error);
+    at("text").value ||= text;
+  });
 };
 at("text").onkeydown = (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
