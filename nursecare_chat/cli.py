@@ -30,7 +30,7 @@ def _plain_errors() -> Iterator[None]:
 @chat_cli.command("install-migrations")
 def install_migrations() -> None:
     """Write the chat's revisions into this application's migrations folder."""
-    written = install(current_app._get_current_object(), current().models)  # type: ignore[attr-defined]
+    written = install(current_app, current().models)
     for path in written:
         shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
         click.echo(f"Wrote {shown}")

@@ -27,7 +27,8 @@ from .service.threads import Threads
 from .service.unit_of_work import Database
 from .state import KEY, ChatState, current
 from .stream.doorbell import MemoryDoorbell
-from .stream.hub import Hub, Limits
+from .stream.hub import Hub
+from .stream.interfaces import Limits
 from .tasks import Tasks, make_huey
 
 EXAMPLE = "chat.init_app(app, db=db, user_model=User, request_model=ServiceRequest)"

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from ..models import ChatModels
 from ..stream import event
-from ..stream.hub import Entry, Head
+from ..stream.interfaces import Entry, Head
 from .access import chunks
 from .unit_of_work import Database
 from .wire import message, utc

@@ -10,7 +10,8 @@ from typing import Any
 from ..errors import ChatError
 from . import event
 from .client import ClientSocket
-from .hub import PAGE, Entry, Hub
+from .hub import PAGE, Hub
+from .interfaces import Entry
 from .subscriber import MAX_PIECE, Stream
 
 log = logging.getLogger(__name__)

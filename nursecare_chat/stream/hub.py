@@ -15,14 +15,14 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from .. import fork
 from ..errors import ChatError
 from .doorbell import Doorbell, Ring
+from .interfaces import AccessCheck, Entry, Limits, LogReader
 from .subscriber import Stream
 
 log = logging.getLogger(__name__)
@@ -41,41 +41,6 @@ MAX_OPENING = 60.0
 
 LOOK = 0.5
 """Seconds between two looks for clients that went away or do not read."""
-
-
-class Entry(NamedTuple):
-    """A message as frames: ``private`` for its sender's own streams, ``public`` for everybody else's."""
-
-    seq: int
-    sender: Hashable
-    public: bytes
-    private: bytes
-
-
-class Head(NamedTuple):
-    """Where a thread stands; ``farewell`` is its last frame once it is closed."""
-
-    last_seq: int
-    farewell: bytes | None
-
-
-class LogReader(Protocol):
-    def heads(self, threads: Iterable[int]) -> dict[int, Head]: ...
-
-    def after(self, thread: int, seq: int, limit: int) -> list[Entry]: ...
-
-
-AccessCheck = Callable[[Iterable[tuple[Hashable, int]]], set[tuple[Hashable, int]]]
-"""Given ``(user, thread)`` pairs, those that may not view any more."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """``heartbeat`` and ``max_age`` in seconds; ``per_user`` streams in this process, ``None`` for no limit."""
-
-    heartbeat: float = 15.0
-    max_age: float = 900.0
-    per_user: int | None = 20
 
 
 class Hub:

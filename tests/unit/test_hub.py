@@ -11,7 +11,8 @@ import pytest
 from nursecare_chat.stream import hub as hub_module
 from nursecare_chat.stream.body import StreamBody
 from nursecare_chat.stream.doorbell import MemoryDoorbell, Ring
-from nursecare_chat.stream.hub import Entry, Head, Hub, Limits
+from nursecare_chat.stream.hub import Hub
+from nursecare_chat.stream.interfaces import Entry, Head, Limits
 from nursecare_chat.stream.subscriber import MAX_BACKLOG, Stream
 
 
