@@ -70,7 +70,7 @@ class Chat:
         if db is None or user_model is None or request_model is None:
             given = {"db": db, "user_model": user_model, "request_model": request_model}
             missing = ", ".join(f"{name}=…" for name, value in given.items() if value is None)
-            raise ConfigurationError(f"chat.init_app needs {missing} for example: {EXAMPLE}")
+            raise ConfigurationError(f"chat.init_app needs {missing}, for example: {EXAMPLE}")
         if not isinstance(db, SQLAlchemy):
             raise ConfigurationError(f"chat.init_app: db={db!r} is no Flask-SQLAlchemy object; {EXAMPLE}")
         if KEY in app.extensions:

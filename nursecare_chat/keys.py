@@ -61,7 +61,7 @@ class HostKey:
     def python_type(self) -> type:
         try:
             return self.type.python_type
-        except NotImplementedError:
+        except NotImplementedError:  # SQLAlchemy's answer for a type that does not say; then it is text to us
             return str
 
     def parse(self, text: str) -> Any | None:

@@ -239,6 +239,16 @@ def worker_of() -> Iterator[Callable[[Live], Process]]:
         worker.end()
 
 
+def close_some(live: Live, count: int) -> list[int]:
+    """Threads with something said in them, closed."""
+    threads = [live.new_thread() for _ in range(count)]
+    client = live.login("client")
+    for thread in threads:
+        client.say(thread, CANARY)
+        client.close(thread)
+    return threads
+
+
 def wait_settled(bench: Workbench, thread: int, seconds: float = 30) -> Any:
     deadline = time.monotonic() + seconds
     while (row := purge_of(bench, thread)).state != "settled":
@@ -268,11 +278,7 @@ def test_what_was_closed_without_a_worker_is_found(
 ) -> None:
     """C36: queue lost, worker not there: the sweep at its start finds every due purge."""
     live = live_servers("gevent")
-    threads = [live.new_thread() for _ in range(5)]
-    client = live.login("client")
-    for thread in threads:
-        client.say(thread, CANARY)
-        client.close(thread)
+    threads = close_some(live, 5)
     for name in ("chat-queue.db", "chat-queue.db-wal", "chat-queue.db-shm"):
         Path(live.bench.folder, name).unlink(missing_ok=True)
     worker_of(live)
@@ -283,11 +289,7 @@ def test_what_was_closed_without_a_worker_is_found(
 def test_a_killed_worker_loses_nothing(live_servers: Callable[..., Live], worker_of: Callable[[Live], Process]) -> None:
     """C36: SIGKILL again and again while 30 threads are purged: none is left, and no lease is broken early."""
     live = live_servers("gevent")
-    threads = [live.new_thread() for _ in range(30)]
-    client = live.login("client")
-    for thread in threads:
-        client.say(thread, CANARY)
-        client.close(thread)
+    threads = close_some(live, 30)
     for _ in range(4):
         worker = worker_of(live)
         worker.wait_for("Chat worker ready")
