@@ -7,8 +7,9 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from .errors import ConfigurationError
 
@@ -109,6 +110,13 @@ def _url(*schemes: str, empty: bool = False) -> Callable[[Any], str]:
     return parse
 
 
+def _storage_url(value: Any) -> str:
+    text = _url("file")(value)
+    if urlsplit(text).netloc or not re.fullmatch(r"file://(/.*)?", text):
+        raise _Bad("file:// or file:///an/absolute/folder")
+    return text
+
+
 def _text(value: Any) -> str:
     return str(value)
 
@@ -124,7 +132,7 @@ _KEYS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "CHAT_REDACT_MESSAGES": (True, parse_bool),
     "CHAT_ALLOWED_IMAGE_MIME": (",".join(IMAGE_TYPES), _image_types),
     "CHAT_TRANSPORT_URL": ("memory://", _url("memory")),
-    "CHAT_STORAGE_URL": ("file://", _url("file")),
+    "CHAT_STORAGE_URL": ("file://", _storage_url),
     "CHAT_QUEUE_URL": ("sqlite://", _url("sqlite", "redis", "rediss", "memory")),
     "CHAT_KEYSTORE_URL": ("", _url("file", empty=True)),
     "CHAT_RECEIPT_KEY": ("", _text),
@@ -202,6 +210,11 @@ def load(config: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> 
     return enabled, ChatConfig(**fields, explicit=frozenset(explicit))
 
 
+def storage_folder(url: str, instance_path: str) -> Path:
+    """The folder that ``CHAT_STORAGE_URL`` names: ``file://`` is one in the instance folder."""
+    return Path(unquote(urlsplit(url).path) or Path(instance_path, "chat-media"))
+
+
 def is_enabled(config: Mapping[str, Any]) -> bool:
     """The master flag as it stands in ``app.config`` now; what cannot be read is off."""
     try:
@@ -214,9 +227,6 @@ def is_enabled(config: Mapping[str, Any]) -> bool:
 _WITHOUT_EFFECT = (
     "CHAT_KEYSTORE_URL",
     "CHAT_RECEIPT_KEY",
-    "CHAT_RATE_POST",
-    "CHAT_RATE_OPEN",
-    "CHAT_RATE_UPLOAD",
     "CHAT_IDLE_CLOSE_MINUTES",
     "CHAT_MAX_AGE_DAYS",
     "CHAT_METRICS",

@@ -76,6 +76,36 @@ class ValidationFailed(ChatError):
     status, code, message = 422, "validation_failed", "The request is not valid."
 
 
+class BadSignature(ChatError):
+    status, code, message = 403, "bad_signature", "This address is not valid."
+
+
+class AlreadyUploaded(ChatError):
+    status, code, message = 409, "already_uploaded", "Something was uploaded to this address before."
+
+
+class RateLimited(ChatError):
+    status, code, message = 429, "rate_limited", "Too many requests; try again later."
+
+
+class TooManyUploads(ChatError):
+    status, code, message = 429, "too_many_uploads", "Too many uploads wait to be posted in this chat."
+
+
+class StorageUnavailable(ChatError):
+    """The blob storage is away or refuses; asking again later may help. Says the kind of failure only."""
+
+    status, code, message = 503, "unavailable", "The chat is not available right now; try again shortly."
+
+    def __init__(self, kind: str, detail: object = None) -> None:
+        super().__init__(headers={"Retry-After": "1"})
+        self.kind = kind
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.detail}) in the blob storage"
+
+
 class DatabaseError(ChatError):
     """A statement of ours failed. Says the kind and SQLSTATE only: the driver's own message and the
     statement's parameters would carry what people wrote into the host's log (C41).

@@ -13,19 +13,23 @@ from flask_sqlalchemy import SQLAlchemy
 from huey import Huey
 
 from . import config as configuration
-from .api import create_blueprint
+from .api import create_blueprint, media
 from .cli import chat_cli
 from .errors import ConfigurationError
 from .metrics import Metrics
 from .models import ChatModels, build_models
 from .policy import ChatThreadPolicy, bind
+from .rates import Rates
 from .service.access import Access
+from .service.images import Images
 from .service.log import Log
 from .service.messages import Messages
 from .service.purges import Purges
 from .service.threads import Threads
 from .service.unit_of_work import Database
+from .service.uploads import Uploads
 from .state import KEY, ChatState, current
+from .storage.local import LocalStorage
 from .stream.doorbell import MemoryDoorbell
 from .stream.hub import Hub
 from .stream.interfaces import Limits
@@ -90,6 +94,10 @@ class Chat:
         if enabled and not (app.debug or app.testing):
             for warning in configuration.warnings(config):
                 state.warn_once(warning)
+            if not state.images.available:
+                state.warn_once(
+                    "Pillow is missing (nursecare_chat[images]), so photos keep what their cameras wrote in"
+                )
 
     @property
     def models(self) -> ChatModels:
@@ -163,20 +171,33 @@ def _assemble(
     doorbell = MemoryDoorbell()
     access = Access(policy, models, database, metrics)
     tasks = Tasks(app, huey or make_huey(config.queue_url, app.instance_path), lambda: purges)
-    purges = Purges(database, models, metrics, config.redact_messages, tasks.wake)
-    reader = Log(database, models)
+    storage = LocalStorage(
+        configuration.storage_folder(config.storage_url, app.instance_path),
+        secret,
+        lambda: state.mounted_at + media.PATH,
+    )
+    purges = Purges(database, models, storage, metrics, config.redact_messages, tasks.wake)
+    images = Images()
+    uploads = Uploads(database, models, storage, images, metrics, config.signed_url_ttl)
+    reader = Log(database, models, uploads.url)
     limits = Limits(config.stream_heartbeat, config.stream_max_age, config.max_streams_per_user)
-    return ChatState(
+    state = ChatState(
         config=config,
         models=models,
         metrics=metrics,
         database=database,
         access=access,
+        rates=Rates({"open": config.rate_open, "post": config.rate_post, "upload": config.rate_upload}),
+        storage=storage,
+        images=images,
+        uploads=uploads,
         threads=Threads(database, models, access, purges, metrics, doorbell.ring),
-        messages=Messages(database, models, metrics, doorbell.ring, secret),
+        messages=Messages(database, models, uploads, metrics, doorbell.ring, secret),
         purges=purges,
         tasks=tasks,
         doorbell=doorbell,
         log=reader,
         hub=Hub(reader, lost_access, doorbell, limits, app.app_context),
+        mounted_at=app.config["APPLICATION_ROOT"].rstrip("/"),
     )
+    return state

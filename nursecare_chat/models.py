@@ -94,6 +94,10 @@ class ChatModels:
         return self.ChatMessage.__table__
 
     @property
+    def uploads(self) -> Table:
+        return self.ChatUpload.__table__
+
+    @property
     def purges(self) -> Table:
         return self.ChatPurge.__table__
 
@@ -115,7 +119,8 @@ def thread_table(metadata: MetaData, user: HostKey, request: HostKey) -> Table:
         CheckConstraint("status IN ('open', 'closed')", name=conv("ck_chat_threads_status")),
         CheckConstraint("(status = 'open') = (closed_at IS NULL)", name=conv("ck_chat_threads_closed_at")),
         Index(conv("ix_chat_threads_admin_id_status"), "admin_id", "status"),
-        Index(conv("ix_chat_threads_client_id"), "client_id"),
+        Index(conv("ix_chat_threads_admin_id_id"), "admin_id", "id"),
+        Index(conv("ix_chat_threads_client_id_id"), "client_id", "id"),
         sqlite_autoincrement=True,  # an id, and so a blob prefix, is never used twice
     )
 
@@ -149,7 +154,10 @@ def message_table(metadata: MetaData, user: HostKey, threads: str) -> Table:
 
 
 def upload_table(metadata: MetaData, user: HostKey, threads: str) -> Table:
-    """``chat_uploads``: what was issued to whom, until when, posted or not (C8, C24)."""
+    """``chat_uploads``: what was issued to whom, until when, posted or not (C8, C24).
+
+    ``copy_path`` is where the copy without metadata goes; ``rejected`` ones were no such picture, and are dead (C25).
+    """
     return Table(
         "chat_uploads",
         metadata,
@@ -157,10 +165,12 @@ def upload_table(metadata: MetaData, user: HostKey, threads: str) -> Table:
         _reference("chat_uploads", "thread_id", big_id(), f"{threads}.id", "CASCADE"),
         _reference("chat_uploads", "sender_id", user.type, user.target, "RESTRICT"),
         Column("media_path", String(2048), nullable=False),
+        Column("copy_path", String(2048), nullable=False),
         Column("content_type", String(32), nullable=False),
         Column("size", BigInteger(), nullable=False),
         Column("expires_at", DateTime(), nullable=False),
         Column("posted", Boolean(), nullable=False, server_default=false()),
+        Column("rejected", Boolean(), nullable=False, server_default=false()),
         UniqueConstraint("media_path", name=conv("uq_chat_uploads_media_path")),
         Index(conv("ix_chat_uploads_thread_id_sender_id"), "thread_id", "sender_id"),
         Index(conv("ix_chat_uploads_sender_id"), "sender_id"),

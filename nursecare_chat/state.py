@@ -13,12 +13,16 @@ from .config import ChatConfig
 from .keys import wire
 from .metrics import Metrics
 from .models import ChatModels
+from .rates import Rates
 from .service.access import Access
+from .service.images import Images
 from .service.log import Log
 from .service.messages import Messages
 from .service.purges import Purges
 from .service.threads import Threads
 from .service.unit_of_work import Database
+from .service.uploads import Uploads
+from .storage.base import BlobStorage
 from .stream.doorbell import Doorbell, Ring
 from .stream.hub import Hub
 from .tasks import Tasks
@@ -37,6 +41,10 @@ class ChatState:
     metrics: Metrics
     database: Database
     access: Access
+    rates: Rates
+    storage: BlobStorage
+    images: Images
+    uploads: Uploads
     threads: Threads
     messages: Messages
     purges: Purges
@@ -44,6 +52,8 @@ class ChatState:
     doorbell: Doorbell
     log: Log
     hub: Hub
+    mounted_at: str
+    """The path under which the server has the application, without a slash at its end."""
     _warned: set[str] = field(default_factory=set)
 
     def warn_once(self, what: str) -> None:

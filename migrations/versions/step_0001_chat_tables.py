@@ -76,10 +76,12 @@ def upgrade(op: Any, host: Host) -> None:
         sa.Column("thread_id", _big_id(), nullable=False),
         sa.Column("sender_id", users.type, nullable=False),
         sa.Column("media_path", sa.String(2048), nullable=False),
+        sa.Column("copy_path", sa.String(2048), nullable=False),
         sa.Column("content_type", sa.String(32), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.DateTime(), nullable=False),
         sa.Column("posted", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("rejected", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_chat_uploads")),
         sa.ForeignKeyConstraint(
             ["thread_id"], [f"{threads}.id"], name=op.f("fk_chat_uploads_thread_id"), ondelete="CASCADE"
@@ -124,7 +126,8 @@ def downgrade(op: Any, host: Host) -> None:
 
 INDEXES = (
     ("chat_threads", "admin_id", "status"),
-    ("chat_threads", "client_id"),
+    ("chat_threads", "admin_id", "id"),
+    ("chat_threads", "client_id", "id"),
     ("chat_messages", "thread_id", "created_at"),
     ("chat_messages", "sender_id"),
     ("chat_uploads", "thread_id", "sender_id"),

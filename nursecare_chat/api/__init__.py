@@ -8,18 +8,23 @@ from flask import Blueprint
 from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter
 
-from . import errors, gates, messages, stream, threads
+from . import errors, gates, media, messages, openapi, stream, threads, uploads
 
 NAME = "nursecare_chat"
 OPEN = f"/api/requests/<{NAME}_key:request_id>/chat/open"
 
 ROUTES = (
     ("POST", OPEN, threads.open_thread),
+    ("GET", "/api/chat/threads", threads.list_threads),
     ("GET", "/api/chat/threads/<thread_id>", threads.show_thread),
     ("GET", "/api/chat/threads/<thread_id>/messages", messages.list_messages),
     ("POST", "/api/chat/threads/<thread_id>/messages", messages.post_message),
+    ("POST", "/api/chat/threads/<thread_id>/uploads", uploads.issue_upload),
     ("PATCH", "/api/chat/threads/<thread_id>/close", threads.close_thread),
     ("GET", "/api/chat/threads/<thread_id>/stream", stream.stream_thread),
+    ("GET", "/api/chat/openapi.json", openapi.show_document),
+    ("PUT", f"{media.PATH}/<token>", media.put_media),
+    ("GET", f"{media.PATH}/<token>", media.get_media),
 )
 CATCH_ALL = ("/api/chat", f"/api/chat/<{NAME}_rest:rest>", OPEN)
 

@@ -1,8 +1,8 @@
 """The gates that every request passes, in the contract's order (C11).
 
-flag → body size → cross-site → login, for every route of the blueprint in :func:`before_request`; then, where a
+flag → body size → cross-site → login → rate, for every route of the blueprint in :func:`before_request`; then, where a
 route needs them: lookup → policy (:func:`thread`) → thread state (:func:`require_open`) → content type → validation
-(:func:`json_body`).
+(:func:`json_body`). Behind the flag the local storage's signed addresses check for themselves (:mod:`.media`).
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ MAX_BODY = 64 * 1024
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 UNKNOWN = "unknown"
 """The endpoint behind every path and method that is no route of ours."""
+SIGNED = frozenset({"put_media", "get_media"})
+"""The endpoints where the address is the right."""
+RATED = {"open_thread": "open", "post_message": "post", "issue_upload": "upload"}
+"""The endpoints that are limited, and as what."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -46,10 +50,16 @@ def before_request() -> Response | None:
     if request.method == "OPTIONS" and (allowed := allowed_methods()):
         # A CORS preflight carries no cookie. Flask's own answer finds no methods beside a rule that takes them all.
         return Response(headers={"Allow": ", ".join([*allowed, "OPTIONS"])})
+    current().mounted_at = request.script_root
+    endpoint = (request.endpoint or "").rpartition(".")[2]
+    if endpoint in SIGNED:
+        return None
     _require_small_body()
     if request.method not in SAFE_METHODS:
         _require_same_site()
     _require_login()
+    if endpoint in RATED:
+        current().rates.hit(RATED[endpoint], current().access.user_id(user()))
     return None
 
 

@@ -1,4 +1,4 @@
-"""Strict reading of bodies, path ids and query parameters (contract C13, RFC 8259)."""
+"""Strict reading of JSON bodies (contract C13, RFC 8259)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from decimal import Decimal
 from typing import Any
 
 from ..errors import ValidationFailed
-from ..keys import parse_integer
-
-MAX_LIMIT = 50
-DEFAULT_LIMIT = 20
 
 
 class _Refused(ValueError):
@@ -69,29 +65,3 @@ def _check_strings(value: Any) -> None:
     elif isinstance(value, list):
         for item in value:
             _check_strings(item)
-
-
-def integer(name: str, text: str | None) -> int | None:
-    """A query parameter that is an id or a ``seq``.
-
-    :raises ValidationFailed: if it is not ASCII digits, or no 64-bit number.
-    """
-    if text is None:
-        return None
-    number = parse_integer(text)
-    if number is None:
-        raise ValidationFailed(errors={name: ["Not a valid id."]})
-    return number
-
-
-def limit(text: str | None) -> int:
-    """How many items a page has: default 20, over 50 gives 50 (C19).
-
-    :raises ValidationFailed: if it is below 1 or not a number.
-    """
-    if text is None:
-        return DEFAULT_LIMIT
-    if not re.fullmatch("[0-9]+", text) or not text.strip("0"):
-        raise ValidationFailed(errors={"limit": ["Must be a number of at least 1."]})
-    digits = text.lstrip("0")
-    return MAX_LIMIT if len(digits) > 2 else min(int(digits), MAX_LIMIT)

@@ -6,39 +6,53 @@ from typing import Any
 
 from flask import Response, request
 
-from ..errors import ValidationFailed
 from ..service import wire
 from ..state import current
-from . import gates, loading, schemas
+from . import gates, schemas
+from .describe import describe
 from .responses import answer
 
+_QUERY = schemas.MessagesQuery()
 
+
+@describe(
+    "Read a page of messages",
+    query=schemas.MessagesQuery,
+    answer=schemas.MessagesAnswer,
+    errors=(403, 404, 422),
+    note="The newest page first, each page oldest to newest; with `after`, what came later, oldest first.",
+)
 def list_messages(thread_id: str) -> Response:
     row = gates.thread(thread_id, "view")
     chat, viewer = current(), current().access.user_id(gates.user())
-    limit = loading.limit(request.args.get("limit"))
-    cursor = loading.integer("cursor", request.args.get("cursor"))
-    after = loading.integer("after", request.args.get("after"))
-    if cursor is not None and after is not None:
-        raise ValidationFailed(errors={"after": ["Give either cursor or after."]})
-    if after is not None:
-        rows, following = chat.messages.after(row.id, after, limit)
+    query = schemas.load(_QUERY, request.args)
+    if "after" in query:
+        rows, following = chat.messages.after(row.id, query["after"], query["limit"])
         place = {"nextAfter": _text(following)}
     else:
-        rows, following = chat.messages.page(row.id, cursor, limit)
+        rows, following = chat.messages.page(row.id, query.get("cursor"), query["limit"])
         place = {"nextCursor": _text(following)}
-    return answer({"messages": [wire.message(message, viewer) for message in rows], **place})
+    return answer({"messages": [wire.message(message, chat.uploads.url, viewer) for message in rows], **place})
 
 
+@describe(
+    "Post a message",
+    body=schemas.PostMessageBody,
+    answer=schemas.PostAnswer,
+    errors=(403, 404, 415, 422, 429),
+    note="`text` needs `text`, `location` needs `lat` and `lng`, `image` needs `mediaPath`. With a `clientMessageId` a"
+    " retry is safe: the same body again gives the same answer.",
+)
 def post_message(thread_id: str) -> Response:
     row = gates.thread(thread_id, "post")
     gates.require_open(row)
     chat, sender = current(), gates.user()
     draft = schemas.draft(gates.json_body(), chat.config.max_text)
-    message_id, seq = chat.messages.post(
-        row.id, chat.access.user_id(sender), draft, as_admin=chat.access.is_admin(sender)
-    )
-    return answer({"id": message_id, "seq": seq})
+    posted = chat.messages.post(row.id, chat.access.user_id(sender), draft, as_admin=chat.access.is_admin(sender))
+    shown = {"id": posted.id, "seq": posted.seq}
+    if draft.type == "image":
+        shown["media_url"] = chat.uploads.url(posted.media_path)
+    return answer(shown)
 
 
 def _text(place: Any) -> str | None:

@@ -1,39 +1,27 @@
-"""What a body may contain (contract C21, C23)."""
+"""What bodies and queries may contain, and what answers do (contract C17 to C28)."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Any
 
-from marshmallow import RAISE, Schema, ValidationError, fields, validate
+from marshmallow import EXCLUDE, INCLUDE, RAISE, Schema, ValidationError, fields, validate, validates_schema
 
+from ..config import IMAGE_TYPES, ChatConfig
 from ..errors import ValidationFailed
 from ..service.messages import Draft
+from .fields import DEFAULT_LIMIT, Bytes, Coordinate, HostId, Limit, QueryId, Time
 
 MESSAGE_TYPES = ("text", "image", "location")
+STATUSES = ("open", "closed")
 CONTENT_FIELDS = {"text": ("text",), "image": ("mediaPath",), "location": ("lat", "lng")}
 
 
-class Coordinate(fields.Field[Decimal]):
-    """Degrees within ±``bound``: a JSON number, or ``-?\\d{1,3}(\\.\\d+)?`` in ASCII; rounded to 7 places."""
-
-    def __init__(self, bound: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.bound = bound
-
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Decimal:
-        if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,3}(\.[0-9]+)?", value):
-            value = Decimal(value)
-        if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
-            raise ValidationError("Not a valid coordinate.")
-        if not -self.bound <= value <= self.bound:
-            raise ValidationError(f"Must be between -{self.bound} and {self.bound}.")
-        return Decimal(value).quantize(Decimal("1e-7"), ROUND_HALF_UP)
+# -- what comes in -------------------------------------------------------------------------------------------------
 
 
-class PostMessageSchema(Schema):
+class PostMessageBody(Schema):
     """The body of ``POST …/messages``; which fields a type needs is checked in :func:`draft`."""
 
     class Meta:
@@ -50,7 +38,136 @@ class PostMessageSchema(Schema):
     )
 
 
-_POST_MESSAGE = PostMessageSchema()
+class UploadBody(Schema):
+    """The body of ``POST …/uploads``; the configured types and size are checked in :func:`upload`."""
+
+    class Meta:
+        unknown = RAISE
+
+    contentType = fields.String(required=True, validate=validate.OneOf(IMAGE_TYPES))
+    size = Bytes(required=True)
+
+
+class Query(Schema):
+    """Unknown query parameters are ignored (C13)."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+
+class MessagesQuery(Query):
+    cursor = QueryId()
+    after = QueryId()
+    limit = Limit(load_default=DEFAULT_LIMIT)
+
+    @validates_schema
+    def one_direction(self, data: dict[str, Any], **kwargs: Any) -> None:
+        if "cursor" in data and "after" in data:
+            raise ValidationError("Give either cursor or after.", "after")
+
+
+class ThreadsQuery(Query):
+    status = fields.String(validate=validate.OneOf(STATUSES))
+    cursor = QueryId()
+    limit = Limit(load_default=DEFAULT_LIMIT)
+
+
+class StreamQuery(Query):
+    """Never validated: an id that means nothing is answered on the stream itself (C30)."""
+
+    lastEventId = fields.String()
+
+
+# -- what goes out -------------------------------------------------------------------------------------------------
+
+
+class Answer(Schema):
+    """Later releases may add keys."""
+
+    class Meta:
+        unknown = INCLUDE
+
+
+class OpenAnswer(Answer):
+    threadId = fields.Integer(required=True)
+    status = fields.String(required=True, validate=validate.OneOf(STATUSES))
+
+
+class Thread(Answer):
+    threadId = fields.Integer(required=True)
+    requestId = HostId(required=True)
+    adminId = HostId(required=True, allow_none=True)
+    clientId = HostId(required=True)
+    status = fields.String(required=True, validate=validate.OneOf(STATUSES))
+    openedAt = Time(required=True)
+    closedAt = Time(required=True, allow_none=True)
+    lastSeq = fields.Integer(required=True)
+
+
+class ThreadsAnswer(Answer):
+    threads = fields.List(fields.Nested(Thread), required=True)
+    nextCursor = fields.String(required=True, allow_none=True)
+
+
+class Message(Answer):
+    id = fields.Integer(required=True)
+    type = fields.String(required=True, validate=validate.OneOf(MESSAGE_TYPES))
+    text = fields.String(required=True, allow_none=True)
+    lat = fields.Float(required=True, allow_none=True)
+    lng = fields.Float(required=True, allow_none=True)
+    media_url = fields.String(required=True, allow_none=True)
+    sender_id = HostId(required=True)
+    created_at = Time(required=True)
+    seq = fields.Integer(required=True)
+    clientMessageId = fields.String()
+
+
+class MessagesAnswer(Answer):
+    """``nextAfter`` in place of ``nextCursor`` where the query had ``after``."""
+
+    messages = fields.List(fields.Nested(Message), required=True)
+    nextCursor = fields.String(allow_none=True)
+    nextAfter = fields.String(allow_none=True)
+
+
+class PostAnswer(Answer):
+    id = fields.Integer(required=True)
+    seq = fields.Integer(required=True)
+    media_url = fields.String()
+
+
+class UploadAnswer(Answer):
+    mediaPath = fields.String(required=True)
+    uploadUrl = fields.String(required=True)
+    method = fields.String(required=True, validate=validate.Equal("PUT"))
+    headers = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
+    expiresAt = Time(required=True)
+
+
+class CloseAnswer(Answer):
+    status = fields.String(required=True, validate=validate.Equal("closed"))
+    closed_at = Time(required=True)
+
+
+class Error(Answer):
+    code = fields.String(required=True)
+    message = fields.String(required=True)
+    errors = fields.Dict(keys=fields.String(), values=fields.List(fields.String()), required=True)
+
+
+# -- reading what comes in -----------------------------------------------------------------------------------------
+
+_POST_MESSAGE, _UPLOAD = PostMessageBody(), UploadBody()
+
+
+def load(schema: Schema, given: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    :raises ValidationFailed: with what is wrong, field by field.
+    """
+    try:
+        return dict(schema.load(given))
+    except ValidationError as error:
+        raise ValidationFailed(errors=_flat(error.messages_dict)) from None
 
 
 def draft(body: dict[str, Any], max_text: int) -> Draft:
@@ -58,10 +175,7 @@ def draft(body: dict[str, Any], max_text: int) -> Draft:
 
     :raises ValidationFailed: with what is wrong, field by field.
     """
-    try:
-        data = _POST_MESSAGE.load(body)
-    except ValidationError as error:
-        raise ValidationFailed(errors=_flat(error.messages_dict)) from None
+    data = load(_POST_MESSAGE, body)
     kind = data["type"]
     errors: dict[str, list[str]] = {}
     for other, names in CONTENT_FIELDS.items():
@@ -86,6 +200,22 @@ def draft(body: dict[str, Any], max_text: int) -> Draft:
         media_path=data.get("mediaPath"),
         client_message_id=data.get("clientMessageId"),
     )
+
+
+def upload(body: dict[str, Any], config: ChatConfig) -> dict[str, Any]:
+    """A validated wish to upload: ``contentType`` and ``size`` in bytes.
+
+    :raises ValidationFailed: with what is wrong, field by field.
+    """
+    data = load(_UPLOAD, body)
+    errors: dict[str, list[str]] = {}
+    if data["contentType"] not in config.allowed_image_mime:
+        errors["contentType"] = [f"Must be one of: {', '.join(config.allowed_image_mime)}."]
+    if data["size"] > config.max_image_bytes:
+        errors["size"] = [f"At most {config.max_image_bytes} bytes."]
+    if errors:
+        raise ValidationFailed(errors=errors)
+    return data
 
 
 def _degrees(value: Decimal | None) -> float | None:

@@ -15,11 +15,21 @@ from ..state import current
 from ..stream import event
 from ..stream.body import SURPLUS_RETRY, StreamBody, replay_once
 from ..stream.subscriber import Stream
-from . import gates
+from . import gates, schemas
+from .describe import describe
 
 log = logging.getLogger(__name__)
 
 
+@describe(
+    "Follow a chat",
+    note="Server-Sent Events `MessageCreated` (a message with its `threadId`), `ThreadClosed`, and `reset` for a"
+    " position that means nothing here. The header `Last-Event-ID`, or `lastEventId` in the query, resumes.",
+    query=schemas.StreamQuery,
+    gives=("text/event-stream",),
+    also={204: "There is nothing more to come."},
+    errors=(403, 404),
+)
 def stream_thread(thread_id: str) -> Response:
     asked_at = time.monotonic()
     try:

@@ -74,6 +74,10 @@ class Access:
                 },
             )
 
+    def may_view(self, user: Any, thread: Any) -> bool:
+        """Whether the policy lets ``user`` see ``thread``; for lists, where nothing is denied or overridden."""
+        return self._ask(user, "view", thread)[1]
+
     def _ask(self, user: Any, ability: str, subject: Any) -> tuple[bool, bool]:
         """``(whether it took the admin's privilege, whether it is allowed)``."""
         try:
@@ -126,7 +130,7 @@ class Access:
         except Exception as error:
             self._raised("is_active", error)
             return False
-        return active and self._ask(user, "view", thread)[1]
+        return active and self.may_view(user, thread)
 
 
 def is_active(user: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,10 +16,14 @@ from .wire import message, utc
 
 
 class Log:
-    """Reads heads and messages on short connections of their own."""
+    """Reads heads and messages on short connections of their own.
 
-    def __init__(self, database: Database, models: ChatModels) -> None:
+    :param media_url: signs the address of a media path.
+    """
+
+    def __init__(self, database: Database, models: ChatModels, media_url: Callable[[str | None], str | None]) -> None:
         self._database = database
+        self._media_url = media_url
         self._threads = models.threads
         self._messages = models.messages
 
@@ -51,8 +55,8 @@ class Log:
         return [self._entry(row) for row in rows]
 
     def _entry(self, row: Any) -> Entry:
-        public = event.message_created(row.thread_id, message(row))
+        public = event.message_created(row.thread_id, message(row, self._media_url))
         private = public
         if row.client_message_id is not None:
-            private = event.message_created(row.thread_id, message(row, viewer=row.sender_id))
+            private = event.message_created(row.thread_id, message(row, self._media_url, viewer=row.sender_id))
         return Entry(row.seq, row.sender_id, public, private)

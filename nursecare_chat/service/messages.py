@@ -18,6 +18,7 @@ from ..metrics import Metrics
 from ..models import ChatModels, utcnow
 from ..stream.doorbell import Ring
 from .unit_of_work import Database
+from .uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Messages:
         self,
         database: Database,
         models: ChatModels,
+        uploads: Uploads,
         metrics: Metrics,
         ring: Callable[[Ring], None],
         secret: Callable[[], bytes],
@@ -61,48 +63,66 @@ class Messages:
         self._database = database
         self._threads = models.threads
         self._messages = models.messages
+        self._uploads = uploads
         self._metrics = metrics
         self._ring = ring
         self._secret = secret
 
-    def post(self, thread_id: int, sender_id: Any, draft: Draft, *, as_admin: bool) -> tuple[int, int]:
-        """Append ``draft`` to the thread's log; ``(id, seq)``.
+    def post(self, thread_id: int, sender_id: Any, draft: Draft, *, as_admin: bool) -> Row[Any]:
+        """Append ``draft`` to the thread's log; the row's ``id``, ``seq`` and ``media_path``.
 
-        The UPDATE that takes the next ``seq`` also proves the thread open and holds its row until the commit, so
-        commits, ``seq`` and ``id`` come in one order and nothing lands behind a close (C10). A retry gets the answer
-        of the first time (C23).
+        A retry gets the answer of the first time (C23).
 
         :param as_admin: the sender is an admin, and claims an unclaimed thread (C17).
         :raises ThreadClosed: if it was closed meanwhile.
-        :raises ValidationFailed: if another body was sent under this ``clientMessageId``, or the media path was not
-            issued to this sender.
+        :raises ValidationFailed: if another body was sent under this ``clientMessageId``, or the media path names no
+            picture that this sender may post here (C25).
+        """
+        if draft.media_path is None:
+            return self._append(thread_id, sender_id, draft, as_admin)
+        upload = self._uploads.find(thread_id, sender_id, draft.media_path)
+        shown = self._uploads.prepare(upload)
+        try:
+            return self._append(thread_id, sender_id, draft, as_admin, upload, shown)
+        except ThreadClosed:  # perhaps its purge was here before the copy
+            self._uploads.tidy(upload, None)
+            raise
+
+    def _append(
+        self,
+        thread_id: int,
+        sender_id: Any,
+        draft: Draft,
+        as_admin: bool,
+        upload: Row[Any] | None = None,
+        shown: str | None = None,
+    ) -> Row[Any]:
+        """The UPDATE that takes the next ``seq`` also proves the thread open and holds its row until the commit, so
+        commits, ``seq`` and ``id`` come in one order and nothing lands behind a close (C10).
         """
         threads, messages = self._threads, self._messages
         advance: dict[str, Any] = {"last_seq": threads.c.last_seq + 1}
         if as_admin:
             advance["admin_id"] = sa.func.coalesce(threads.c.admin_id, sender_id)
-        take_seq = (
-            threads.update()
-            .where(threads.c.id == thread_id, threads.c.status == "open")
-            .values(advance)
-            .returning(threads.c.last_seq)
-        )
+        still_open = (threads.c.id == thread_id) & (threads.c.status == "open")
+        take_seq = threads.update().where(still_open).values(advance).returning(threads.c.last_seq)
         key = self._client_message_key(thread_id, draft.client_message_id)
         with self._database.write() as unit:
             if key is not None:
                 # Under the row's lock: of two equal posts at once the second finds the first.
-                lock = threads.update().where(threads.c.id == thread_id, threads.c.status == "open")
-                if not unit.connection.execute(lock.values(last_seq=threads.c.last_seq)).rowcount:
+                if unit.connection.scalar(sa.select(threads.c.id).where(still_open).with_for_update()) is None:
                     raise ThreadClosed()
                 earlier = self._earlier(unit.connection, thread_id, sender_id, key)
                 if earlier is not None:
-                    return self._same_answer(earlier, draft)
-            if draft.type == "image":
-                raise ValidationFailed(errors={"mediaPath": ["This path was not issued to you in this chat."]})
+                    return self._same(earlier, draft, upload)
             seq = unit.connection.scalars(take_seq).one_or_none()
             if seq is None:
                 raise ThreadClosed()
+            if upload is not None:
+                self._uploads.claim(unit.connection, upload)
+                unit.after_commit(lambda: self._uploads.tidy(upload, shown))
             values = draft.content() | {
+                "media_path": shown,
                 "thread_id": thread_id,
                 "sender_id": sender_id,
                 "seq": seq,
@@ -110,10 +130,11 @@ class Messages:
                 "client_message_id": draft.client_message_id,
                 "client_message_key": key,
             }
-            message_id = unit.connection.scalars(messages.insert().values(values).returning(messages.c.id)).one()
+            answer = (messages.c.id, messages.c.seq, messages.c.media_path)
+            row = unit.connection.execute(messages.insert().values(values).returning(*answer)).one()
             unit.after_commit(lambda: self._ring(Ring("message", thread=thread_id, seq=seq)))
-            unit.after_commit(lambda: self._posted(thread_id, message_id, seq, draft.type, sender_id))
-        return message_id, seq
+            unit.after_commit(lambda: self._posted(thread_id, row.id, seq, draft.type, sender_id))
+        return row
 
     def _posted(self, thread_id: int, message_id: int, seq: int, kind: str, sender_id: Any) -> None:
         self._metrics.count("messages_posted", kind)
@@ -144,10 +165,13 @@ class Messages:
         )
         return connection.execute(sa.select(messages).where(*same)).one_or_none()
 
-    def _same_answer(self, earlier: Row[Any], draft: Draft) -> tuple[int, int]:
-        if any(getattr(earlier, name) != value for name, value in draft.content().items()):
+    def _same(self, earlier: Row[Any], draft: Draft, upload: Row[Any] | None) -> Row[Any]:
+        """``earlier``, if it is what ``draft`` became: a photo is shown under its own path or its copy's."""
+        content = draft.content()
+        paths = {content.pop("media_path"), upload.copy_path if upload is not None else None}
+        if earlier.media_path not in paths or any(getattr(earlier, name) != value for name, value in content.items()):
             raise ValidationFailed(errors={"clientMessageId": ["Another message was sent under this id."]})
-        return earlier.id, earlier.seq
+        return earlier
 
     def page(self, thread_id: int, cursor: int | None, limit: int) -> tuple[list[Row[Any]], int | None]:
         """The newest ``limit`` messages with ``id < cursor``, oldest first, and the next cursor (C19)."""

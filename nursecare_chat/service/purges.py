@@ -1,10 +1,11 @@
-"""Erasing a closed thread (contract C36 to C38): the row in ``chat_purges`` is the job, a queue only wakes it."""
+"""Erasing a closed thread (contract C36 to C39): the row in ``chat_purges`` is the job, a queue only wakes it."""
 
 from __future__ import annotations
 
 import logging
 import uuid
 from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +14,8 @@ from sqlalchemy import Connection, Row
 from ..errors import DatabaseError
 from ..metrics import Metrics
 from ..models import ChatModels, utcnow
+from ..storage import names
+from ..storage.base import BlobStorage
 from .unit_of_work import Database, UnitOfWork
 
 log = logging.getLogger(__name__)
@@ -29,11 +32,18 @@ STALLED_DELAY = 300
 BATCH = 500
 """Rows redacted in one transaction: on SQLite posts to other threads wait for it."""
 
+LATE = timedelta(minutes=5 + 15)
+"""After an upload URL's expiry: clocks that differ, and a transfer that began in time (C39)."""
+
 FINAL = "settled"
 
 
 class LeaseLost(Exception):
     """Another worker took the purge over; what is left is its affair."""
+
+
+class BlobsLeft(Exception):
+    """The listing after the deletion was not empty."""
 
 
 class Purges:
@@ -47,13 +57,16 @@ class Purges:
         self,
         database: Database,
         models: ChatModels,
+        storage: BlobStorage,
         metrics: Metrics,
         redact: bool,
         wake: Callable[[int, int], None],
     ) -> None:
         self._database = database
+        self._storage = storage
         self._purges = models.purges
         self._messages = models.messages
+        self._uploads = models.uploads
         self._metrics = metrics
         self._redact = redact
         self._wake = wake
@@ -96,18 +109,26 @@ class Purges:
             attempt = self._lease(thread_id, owner) or 0
             if not attempt:
                 return False
+            deleted = self._erase_media(thread_id, owner)
             redacted = self._erase_text(thread_id, owner)
             self._database.erase_free_space()
-            self._finish(thread_id, owner)
+            state = self._finish(thread_id, owner)
         except LeaseLost:
             return False
         except Exception as error:
             self._failed(thread_id, owner, attempt, error)
             return False
-        self._metrics.count("purges", FINAL)
+        self._metrics.count("purges", state)
         log.info(
             "chat thread purged",
-            extra={"chat": True, "threadId": thread_id, "attempts": attempt, "rowsRedacted": redacted},
+            extra={
+                "chat": True,
+                "threadId": thread_id,
+                "state": state,
+                "attempts": attempt,
+                "rowsRedacted": redacted,
+                "blobsDeleted": deleted,
+            },
         )
         return True
 
@@ -137,6 +158,23 @@ class Purges:
         if not connection.execute(purges.update().where(fenced).values(values)).rowcount:
             raise LeaseLost()
 
+    def _erase_media(self, thread_id: int, owner: str) -> int:
+        """Delete everything under the thread's prefix, and look."""
+        prefix, purges = names.prefix(thread_id), self._purges
+        deleted = self._storage.delete_prefix(prefix)
+        if self._storage.listing(prefix):
+            raise BlobsLeft()
+        with self._database.write() as unit:
+            self._update(
+                unit.connection,
+                thread_id,
+                owner,
+                lease_until=utcnow(LEASE),
+                blobs_found=purges.c.blobs_found + deleted,
+                blobs_deleted=purges.c.blobs_deleted + deleted,
+            )
+        return deleted
+
     def _erase_text(self, thread_id: int, owner: str) -> int:
         messages, total = self._messages, 0
         names = ["media_path"]
@@ -155,20 +193,39 @@ class Purges:
             if count < BATCH:
                 return total
 
-    def _finish(self, thread_id: int, owner: str) -> None:
+    def _finish(self, thread_id: int, owner: str) -> str:
+        """Settle, or come back when no upload URL of the thread can write any more (C39); the state."""
+        purges = self._purges
+        done = {"lease_owner": None, "lease_until": None, "last_error": None}
+        done["purged_at"] = sa.func.coalesce(purges.c.purged_at, utcnow())
         with self._database.write() as unit:
-            self._update(
-                unit.connection,
-                thread_id,
-                owner,
-                state=FINAL,
-                purged_at=utcnow(),
-                settled_at=utcnow(),
-                next_attempt_at=None,
-                lease_owner=None,
-                lease_until=None,
-                last_error=None,
-            )
+            wait = self._latest_write(unit.connection, thread_id)
+            if wait is None:
+                done |= {"state": FINAL, "settled_at": utcnow(), "next_attempt_at": None}
+            else:
+                done |= {"state": "purged", "next_attempt_at": wait}
+            self._update(unit.connection, thread_id, owner, **done)
+        return FINAL if wait is None else "purged"
+
+    def _latest_write(self, connection: Connection, thread_id: int) -> datetime | None:
+        """When the last upload to the thread can have ended, if that is still to come.
+
+        What was neither posted nor refused may be on its way into a message whatever its URL says, so it counts from
+        the close.
+        """
+        uploads, purges = self._uploads, self._purges
+        undecided = ~uploads.c.posted & ~uploads.c.rejected
+        query = (
+            sa.select(utcnow(), purges.c.closed_at, uploads.c.expires_at, undecided)
+            .join_from(uploads, purges, uploads.c.thread_id == purges.c.thread_id)
+            .where(uploads.c.thread_id == thread_id)
+        )
+        ends = [
+            (now, max(expires_at, closed_at) if open_ else expires_at)
+            for now, closed_at, expires_at, open_ in connection.execute(query)
+        ]
+        latest = max((end + LATE for _, end in ends), default=None)
+        return latest if latest is not None and latest > ends[0][0] else None
 
     def _failed(self, thread_id: int, owner: str, attempt: int, error: Exception) -> None:
         if not attempt:
@@ -183,7 +240,7 @@ class Purges:
                     unit.connection,
                     thread_id,
                     owner,
-                    state="stalled" if stalled else "requested",
+                    state="stalled" if stalled else self._purges.c.state,
                     next_attempt_at=utcnow(delay),
                     lease_owner=None,
                     lease_until=None,

@@ -55,6 +55,39 @@ class Threads:
             raise NotFound("No such chat.")
         return row
 
+    def inbox(self, user: Any, status: str | None, cursor: int | None, limit: int) -> tuple[list[Row[Any]], int | None]:
+        """The ``limit`` newest threads with ``id < cursor`` that are ``user``'s affair, and the next cursor (C27).
+
+        Those where they are the client; an admin's also those that they claimed and those that nobody has. What the
+        policy does not let them view is left out, so a page may be shorter.
+        """
+        threads, user_id = self._threads, self._access.user_id(user)
+        concerned = [threads.c.client_id == user_id]
+        if self._access.is_admin(user):
+            concerned += [threads.c.admin_id == user_id, threads.c.admin_id.is_(None)]
+        conditions = []
+        if status is not None:
+            conditions.append(threads.c.status == status)
+        if cursor is not None:
+            conditions.append(threads.c.id < cursor)
+        # One walk down an index for each reason; OR would walk down the whole table to find what is rare.
+        newest = [
+            sa.select(threads.c.id).where(reason, *conditions).order_by(threads.c.id.desc()).limit(limit + 1).subquery()
+            for reason in concerned
+        ]
+        ids = sa.union(*(sa.select(part.c.id) for part in newest)).subquery()
+        query = (
+            sa.select(threads)
+            .where(threads.c.id.in_(sa.select(ids.c.id)))
+            .order_by(threads.c.id.desc())
+            .limit(limit + 1)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        page = rows[:limit]
+        visible = [row for row in page if self._access.may_view(user, row)]
+        return visible, page[-1].id if len(rows) > limit else None
+
     def open(self, user: Any, request_id: Any) -> Row[Any]:
         """The request's one thread, made by the first who asks, however many ask at once (C18).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -13,15 +14,18 @@ def utc(moment: datetime | None) -> str | None:
     return moment and moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def message(row: Any, viewer: Any = None) -> dict[str, Any]:
-    """A message for ``viewer`` (a user's key): only its sender sees ``clientMessageId`` (C20)."""
+def message(row: Any, media_url: Callable[[str | None], str | None], viewer: Any = None) -> dict[str, Any]:
+    """A message for ``viewer`` (a user's key): only its sender sees ``clientMessageId`` (C20).
+
+    :param media_url: signs the address of a media path.
+    """
     shown = {
         "id": row.id,
         "type": row.type,
         "text": row.text,
         "lat": None if row.latitude is None else float(row.latitude),
         "lng": None if row.longitude is None else float(row.longitude),
-        "media_url": None,
+        "media_url": media_url(row.media_path),
         "sender_id": wire(row.sender_id),
         "created_at": utc(row.created_at),
         "seq": row.seq,

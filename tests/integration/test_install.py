@@ -23,6 +23,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import SingletonThreadPool
 
 from nursecare_chat import Chat, ChatThreadPolicy, ConfigurationError
+from nursecare_chat import config as configuration
 from nursecare_chat.errors import DatabaseError
 from nursecare_chat.service.messages import Draft
 
@@ -410,7 +411,9 @@ def test_defaults_and_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.allowed_image_mime == ("image/png", "image/jpeg")
     assert (config.redact_messages, config.max_image_bytes) == (True, 10485760)
     assert (config.stream_heartbeat, config.stream_max_age) == (15, 900)
-    assert (config.rate_post, config.idle_close_minutes) == ("120/minute", None)
+    assert config.idle_close_minutes is None
+    _, defaults = configuration.load({}, {})
+    assert (defaults.rate_post, defaults.rate_open, defaults.rate_upload) == ("120/minute", "30/minute", "30/minute")
 
 
 def test_off_by_default(monkeypatch: pytest.MonkeyPatch) -> None:

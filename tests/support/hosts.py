@@ -23,8 +23,9 @@ from . import foreign
 
 reference_models.generate_password_hash = partial(generate_password_hash, method="pbkdf2:sha256:1")  # quick logins
 
+RATED = ("OPEN", "POST", "UPLOAD")
 PEOPLE = ("admin", "admin2", "client", "client2", "nurse")
-TESTING = {"TESTING": True, "CHAT_QUEUE_URL": "memory://"}
+TESTING = {"TESTING": True, "CHAT_QUEUE_URL": "memory://", **{f"CHAT_RATE_{what}": "off" for what in RATED}}
 
 
 class Host:
@@ -130,7 +131,9 @@ class Workbench:
         self.url = "sqlite://" if host.name == "memory" else f"sqlite:///{self.path}"
         if template is not None:
             shutil.copy(template, self.path)
-        self.app = host.create_app(self.url, {**TESTING, **(config or {})})
+        self.app = host.create_app(
+            self.url, {**TESTING, "CHAT_STORAGE_URL": f"file://{folder}/media", **(config or {})}
+        )
         self.app.instance_path = str(folder)
         if template is None:
             host.create_schema(self.app)

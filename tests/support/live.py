@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from .hosts import HOSTS, Workbench
+from .hosts import HOSTS, RATED, Workbench
 from .servers import Server
 from .sse import Reader
 
@@ -51,7 +51,12 @@ class Live:
             kind,
             self.bench.host.wsgi,
             folder,
-            {"NURSECARE_DATABASE_URL": self.bench.url, "CHAT_ENABLED": "true", **env},
+            {
+                "NURSECARE_DATABASE_URL": self.bench.url,
+                "CHAT_ENABLED": "true",
+                **{f"CHAT_RATE_{what}": "off" for what in RATED},
+                **env,
+            },
         )
         self._people: list[Person] = []
 

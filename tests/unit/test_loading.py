@@ -50,9 +50,8 @@ def test_bodies_are_drafts_or_refused(body: dict[str, object]) -> None:
 def test_queries_are_numbers_or_refused(text: str) -> None:
     """C13, C19: ASCII digits within 64 bits; limit from 1 to 50."""
     with contextlib.suppress(ValidationFailed):
-        number = loading.integer("cursor", text)
+        number = schemas.load(schemas.MessagesQuery(), {"cursor": text})["cursor"]
         assert text.isascii()
-        assert number is not None
         assert 0 <= number < 2**63
     with contextlib.suppress(ValidationFailed):
-        assert 1 <= loading.limit(text) <= 50
+        assert 1 <= schemas.load(schemas.MessagesQuery(), {"limit": text})["limit"] <= 50

@@ -1,0 +1,1 @@
+"""Where photos are kept: the interface, what blobs are called, and the implementations."""

@@ -1,0 +1,49 @@
+"""The interface of every storage (contract C24, C25, C37). It knows names and bytes, never models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class SignedPut:
+    """What a client needs to upload one blob: ``method`` ``url`` with ``headers``.
+
+    :ivar url: absolute, or a path on the application's own origin.
+    """
+
+    url: str
+    headers: dict[str, str] = field(default_factory=dict)
+    method: str = "PUT"
+
+
+class BlobStorage(Protocol):
+    """Names are those of :mod:`nursecare_chat.storage.names`; any other is a ``ValueError``.
+
+    Every method raises :class:`~nursecare_chat.errors.StorageUnavailable` while the storage cannot be reached.
+    """
+
+    def sign_put(self, name: str, content_type: str, size: int, ttl: int) -> SignedPut:
+        """A URL that creates this one blob and nothing else, once, for ``ttl`` seconds; touches nothing.
+
+        :param size: the most bytes that it may have.
+        """
+
+    def sign_get(self, name: str, ttl: int) -> str:
+        """A URL that reads this one blob for ``ttl`` seconds, with its type forced; touches nothing."""
+
+    def read(self, name: str, limit: int) -> bytes | None:
+        """The blob's first ``limit + 1`` bytes, so that a longer one is seen to be; ``None`` if there is none."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Create or replace a blob of our own."""
+
+    def delete(self, name: str) -> None:
+        """Remove a blob; none is as good. An upload URL that created it does not create it again."""
+
+    def listing(self, prefix: str) -> list[str]:
+        """The names of everything under a thread's prefix, unfinished uploads included."""
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Remove everything under a thread's prefix, unfinished uploads included; how many blobs there were."""
