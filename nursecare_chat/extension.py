@@ -21,6 +21,7 @@ from .models import ChatModels, build_models
 from .policy import ChatThreadPolicy, bind
 from .rates import Rates
 from .service.access import Access
+from .service.completion import Completion
 from .service.images import Images
 from .service.log import Log
 from .service.messages import Messages
@@ -28,6 +29,7 @@ from .service.purges import Purges
 from .service.threads import Threads
 from .service.unit_of_work import Database
 from .service.uploads import Uploads
+from .signals import emitter
 from .state import KEY, ChatState, current
 from .storage.local import LocalStorage
 from .stream.doorbell import MemoryDoorbell
@@ -104,6 +106,17 @@ class Chat:
         """The current application's ``ChatThread`` and its siblings, for the host's own queries."""
         return current().models
 
+    def close_request(self, request: Any) -> bool:
+        """Close the chat of ``request``, whose work is done, in the host's own transaction (C44).
+
+        It joins ``db.session`` and commits nothing: event, signal and erasure follow the host's commit, and a rollback
+        undoes the close. Works with the chat switched off too. Needs an application context.
+
+        :param request: an instance of the host's request class.
+        :returns: whether there was an open chat.
+        """
+        return current().completion.close(request)
+
     def disconnect(self, user: Any) -> None:
         """End all streams of ``user`` at once, for example after disabling the account (C34).
 
@@ -167,7 +180,7 @@ def _assemble(
 
     options = {**getattr(db, "_engine_options", {}), **app.config.get("SQLALCHEMY_ENGINE_OPTIONS", {})}
     database = Database(host_engine, options)
-    metrics = Metrics()
+    metrics, emit = Metrics(), emitter(app)
     doorbell = MemoryDoorbell()
     access = Access(policy, models, database, metrics)
     tasks = Tasks(app, huey or make_huey(config.queue_url, app.instance_path), lambda: purges)
@@ -176,9 +189,10 @@ def _assemble(
         secret,
         lambda: state.mounted_at + media.PATH,
     )
-    purges = Purges(database, models, storage, metrics, config.redact_messages, tasks.wake)
+    purges = Purges(database, models, storage, metrics, config.redact_messages, tasks.wake, emit)
     images = Images()
     uploads = Uploads(database, models, storage, images, metrics, config.signed_url_ttl)
+    threads = Threads(database, models, access, purges, metrics, doorbell.ring, emit)
     reader = Log(database, models, uploads.url)
     limits = Limits(config.stream_heartbeat, config.stream_max_age, config.max_streams_per_user)
     state = ChatState(
@@ -191,8 +205,9 @@ def _assemble(
         storage=storage,
         images=images,
         uploads=uploads,
-        threads=Threads(database, models, access, purges, metrics, doorbell.ring),
-        messages=Messages(database, models, uploads, metrics, doorbell.ring, secret),
+        threads=threads,
+        completion=Completion(db.session, threads),
+        messages=Messages(database, models, uploads, metrics, doorbell.ring, emit, secret),
         purges=purges,
         tasks=tasks,
         doorbell=doorbell,

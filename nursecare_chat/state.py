@@ -15,6 +15,7 @@ from .metrics import Metrics
 from .models import ChatModels
 from .rates import Rates
 from .service.access import Access
+from .service.completion import Completion
 from .service.images import Images
 from .service.log import Log
 from .service.messages import Messages
@@ -46,6 +47,7 @@ class ChatState:
     images: Images
     uploads: Uploads
     threads: Threads
+    completion: Completion
     messages: Messages
     purges: Purges
     tasks: Tasks

@@ -13,7 +13,8 @@ from sqlalchemy import Row
 from ..errors import DatabaseUnavailable
 from ..state import current
 from ..stream import event
-from ..stream.body import SURPLUS_RETRY, StreamBody, replay_once
+from ..stream.body import DEGRADED_RETRY, SURPLUS_RETRY, StreamBody, replay_once
+from ..stream.server import find_worker
 from ..stream.subscriber import Stream
 from . import gates, schemas
 from .describe import describe
@@ -43,11 +44,13 @@ def stream_thread(thread_id: str) -> Response:
     if position > row.last_seq:
         return Response(status=204, headers={"Cache-Control": "no-store"})
     stream = Stream(row.id, chat.access.user_id(gates.user()), position, asked_at)
-    prelude = event.retry_with_jitter() + first
-    if request.environ.get("wsgi.multithread"):
-        return _event_stream(StreamBody(chat.hub, stream, prelude, request.environ))
-    chat.warn_once("this worker serves one request at a time, so chats work by reconnecting; use gevent or threads")
-    return _event_stream(replay_once(chat.hub, stream, prelude))
+    chat.hub.worker = worker = find_worker(request.environ)
+    if worker.places == 0:
+        chat.warn_once(
+            "this worker has no threads for streams, so chats work by reconnecting; use gevent or more threads"
+        )
+        return _event_stream(replay_once(chat.hub, stream, first, DEGRADED_RETRY))
+    return _event_stream(StreamBody(chat.hub, stream, first, request.environ))
 
 
 def _start(row: Row[Any], given: str | None) -> tuple[int, bytes]:

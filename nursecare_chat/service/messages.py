@@ -16,6 +16,7 @@ from ..errors import ThreadClosed, ValidationFailed
 from ..keys import wire
 from ..metrics import Metrics
 from ..models import ChatModels, utcnow
+from ..signals import Emit, message_created
 from ..stream.doorbell import Ring
 from .unit_of_work import Database
 from .uploads import Uploads
@@ -58,6 +59,7 @@ class Messages:
         uploads: Uploads,
         metrics: Metrics,
         ring: Callable[[Ring], None],
+        emit: Emit,
         secret: Callable[[], bytes],
     ) -> None:
         self._database = database
@@ -66,6 +68,7 @@ class Messages:
         self._uploads = uploads
         self._metrics = metrics
         self._ring = ring
+        self._emit = emit
         self._secret = secret
 
     def post(self, thread_id: int, sender_id: Any, draft: Draft, *, as_admin: bool) -> Row[Any]:
@@ -132,8 +135,12 @@ class Messages:
             }
             answer = (messages.c.id, messages.c.seq, messages.c.media_path)
             row = unit.connection.execute(messages.insert().values(values).returning(*answer)).one()
-            unit.after_commit(lambda: self._ring(Ring("message", thread=thread_id, seq=seq)))
-            unit.after_commit(lambda: self._posted(thread_id, row.id, seq, draft.type, sender_id))
+            ids = {"message_id": row.id, "seq": seq, "type": draft.type, "sender_id": sender_id}
+            unit.after_commit(
+                lambda: self._ring(Ring("message", thread=thread_id, seq=seq)),
+                lambda: self._posted(thread_id, row.id, seq, draft.type, sender_id),
+                lambda: self._emit(message_created, thread_id=thread_id, **ids),
+            )
         return row
 
     def _posted(self, thread_id: int, message_id: int, seq: int, kind: str, sender_id: Any) -> None:

@@ -14,9 +14,10 @@ from sqlalchemy import Connection, Row
 from ..errors import DatabaseError
 from ..metrics import Metrics
 from ..models import ChatModels, utcnow
+from ..signals import Emit, thread_purged
 from ..storage import names
 from ..storage.base import BlobStorage
-from .unit_of_work import Database, UnitOfWork
+from .unit_of_work import Database
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Purges:
         metrics: Metrics,
         redact: bool,
         wake: Callable[[int, int], None],
+        emit: Emit,
     ) -> None:
         self._database = database
         self._storage = storage
@@ -70,17 +72,21 @@ class Purges:
         self._metrics = metrics
         self._redact = redact
         self._wake = wake
+        self._emit = emit
 
-    def request(self, unit: UnitOfWork, thread: Row[Any]) -> None:
-        """Put down the purge of a thread that ``unit`` is closing."""
+    def request(self, connection: Connection, thread: Row[Any]) -> None:
+        """Put down the purge of a thread that the transaction is closing."""
         values = {
             "thread_id": thread.id,
             "request_id": thread.request_id,
             "closed_at": thread.closed_at,
             "next_attempt_at": utcnow(),
         }
-        unit.connection.execute(self._purges.insert().values(values))
-        unit.after_commit(lambda: self._wake(thread.id, 0))
+        connection.execute(self._purges.insert().values(values))
+
+    def wake(self, thread_id: int) -> None:
+        """Ask a worker to look at a thread now."""
+        self._wake(thread_id, 0)
 
     def due(self) -> list[int]:
         """The threads whose purge waits for an attempt now and that no living worker has leased."""
@@ -104,10 +110,10 @@ class Purges:
 
         A failure is put into the row and tried again later (C38), never raised.
         """
-        owner, attempt = uuid.uuid4().hex, 0
+        owner, lease = uuid.uuid4().hex, None
         try:
-            attempt = self._lease(thread_id, owner) or 0
-            if not attempt:
+            lease = self._lease(thread_id, owner)
+            if lease is None:
                 return False
             deleted = self._erase_media(thread_id, owner)
             redacted = self._erase_text(thread_id, owner)
@@ -116,20 +122,22 @@ class Purges:
         except LeaseLost:
             return False
         except Exception as error:
-            self._failed(thread_id, owner, attempt, error)
+            self._failed(thread_id, owner, lease.attempts if lease else 0, error)
             return False
         self._metrics.count("purges", state)
         log.info(
-            "chat thread purged",
+            "chat thread purged" if lease.purged_at is None else "chat purge looked again",
             extra={
                 "chat": True,
                 "threadId": thread_id,
                 "state": state,
-                "attempts": attempt,
+                "attempts": lease.attempts,
                 "rowsRedacted": redacted,
                 "blobsDeleted": deleted,
             },
         )
+        if lease.purged_at is None:
+            self._emit(thread_purged, thread_id=thread_id, request_id=lease.request_id)
         return True
 
     def _is_due(self) -> sa.ColumnElement[bool]:
@@ -137,17 +145,17 @@ class Purges:
         free = purges.c.lease_until.is_(None) | (purges.c.lease_until <= utcnow())
         return (purges.c.next_attempt_at <= utcnow()) & free
 
-    def _lease(self, thread_id: int, owner: str) -> int | None:
-        """Take the purge for :data:`LEASE` seconds of the database's clock; the number of this attempt."""
+    def _lease(self, thread_id: int, owner: str) -> Row[Any] | None:
+        """Take the purge for :data:`LEASE` seconds of the database's clock; ``attempts`` counts this one."""
         purges = self._purges
         take = (
             purges.update()
             .where(purges.c.thread_id == thread_id, self._is_due())
             .values(lease_owner=owner, lease_until=utcnow(LEASE), attempts=purges.c.attempts + 1)
-            .returning(purges.c.attempts)
+            .returning(purges.c.attempts, purges.c.purged_at, purges.c.request_id)
         )
         with self._database.write() as unit:
-            return unit.connection.scalars(take).one_or_none()
+            return unit.connection.execute(take).one_or_none()
 
     def _update(self, connection: Connection, thread_id: int, owner: str, **values: Any) -> None:
         """

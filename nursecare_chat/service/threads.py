@@ -14,10 +14,11 @@ from ..errors import DatabaseConflict, NotFound, ThreadClosed, ValidationFailed
 from ..keys import as_uuid, wire
 from ..metrics import Metrics
 from ..models import ChatModels, utcnow
+from ..signals import Emit, thread_closed, thread_opened
 from ..stream.doorbell import Ring
 from .access import Access
 from .purges import Purges
-from .unit_of_work import Database
+from .unit_of_work import Database, follow_up
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class Threads:
         purges: Purges,
         metrics: Metrics,
         ring: Callable[[Ring], None],
+        emit: Emit,
     ) -> None:
         self._database = database
         self._models = models
@@ -44,6 +46,7 @@ class Threads:
         self._purges = purges
         self._metrics = metrics
         self._ring = ring
+        self._emit = emit
 
     def get(self, thread_id: int) -> Row[Any]:
         """
@@ -156,6 +159,8 @@ class Threads:
                 "clientId": wire(row.client_id),
             },
         )
+        ids = {"request_id": row.request_id, "client_id": row.client_id, "admin_id": row.admin_id}
+        self._emit(thread_opened, thread_id=row.id, **ids)
 
     def _claim(self, thread_id: int, admin_id: Any) -> Row[Any] | None:
         """The first admin takes an unclaimed thread; later ones leave it (C17)."""
@@ -170,23 +175,50 @@ class Threads:
 
         :raises NotFound: if there is no such thread.
         """
+        with self._database.write() as unit:
+            row = self._close(unit.connection, self._threads.c.id == thread_id)
+            if row is not None:
+                unit.after_commit(*self._consequences(row))
+        return row if row is not None else self.get(thread_id)
+
+    def close_on(self, connection: Connection, request_id: Any) -> int | None:
+        """The same in a transaction of the host's, by the request (C44); the thread's id, ``None`` if none was open.
+
+        What follows is :meth:`announce`, once that transaction is durable.
+        """
+        row = self._close(connection, self._threads.c.request_id == request_id)
+        return None if row is None else row.id
+
+    def announce(self, thread_id: int) -> None:
+        """What follows a close that somebody else committed; nothing if the thread is open after all."""
+        row = self.get(thread_id)
+        if row.status != "open":
+            follow_up(*self._consequences(row))
+
+    def _close(self, connection: Connection, which: sa.ColumnElement[bool]) -> Row[Any] | None:
         threads = self._threads
         closing = (
             threads.update()
-            .where(threads.c.id == thread_id, threads.c.status == "open")
+            .where(which, threads.c.status == "open")
             .values(status="closed", closed_at=utcnow())
             .returning(threads)
         )
-        with self._database.write() as unit:
-            row = unit.connection.execute(closing).one_or_none()
-            if row is not None:
-                self._purges.request(unit, row)
-                unit.after_commit(lambda: self._closed(row))
-        return row if row is not None else self.get(thread_id)
+        row = connection.execute(closing).one_or_none()
+        if row is not None:
+            self._purges.request(connection, row)
+        return row
+
+    def _consequences(self, row: Row[Any]) -> list[Callable[[], None]]:
+        ids = {"thread_id": row.id, "request_id": row.request_id, "last_seq": row.last_seq}
+        return [
+            lambda: self._ring(Ring("closed", thread=row.id, seq=row.last_seq + 1)),
+            lambda: self._purges.wake(row.id),
+            lambda: self._closed(row),
+            lambda: self._emit(thread_closed, **ids),
+        ]
 
     def _closed(self, row: Row[Any]) -> None:
         self._metrics.count("threads_closed")
-        self._ring(Ring("closed", thread=row.id, seq=row.last_seq + 1))
         log.info(
             "chat thread closed",
             extra={"chat": True, "threadId": row.id, "requestId": wire(row.request_id), "lastSeq": row.last_seq},

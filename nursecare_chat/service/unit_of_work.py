@@ -42,16 +42,21 @@ class UnitOfWork:
         self.connection = connection
         self._after_commit: list[Callable[[], None]] = []
 
-    def after_commit(self, callback: Callable[[], None]) -> None:
-        """Run ``callback`` once the transaction is durable; a failing one is logged, never raised."""
-        self._after_commit.append(callback)
+    def after_commit(self, *callbacks: Callable[[], None]) -> None:
+        """Run each once the transaction is durable; a failing one is logged, never raised."""
+        self._after_commit += callbacks
 
     def committed(self) -> None:
-        for callback in self._after_commit:
-            try:
-                callback()
-            except Exception as error:  # what was committed stands, whatever a doorbell or a queue says
-                log.warning("chat follow-up failed", extra={"chat": True, "error": type(error).__name__})
+        follow_up(*self._after_commit)
+
+
+def follow_up(*callbacks: Callable[[], None]) -> None:
+    """Run each; what was committed stands, whatever a doorbell or a queue says, so a failing one is only logged."""
+    for callback in callbacks:
+        try:
+            callback()
+        except Exception as error:
+            log.warning("chat follow-up failed", extra={"chat": True, "error": type(error).__name__})
 
 
 class Database:

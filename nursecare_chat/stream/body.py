@@ -32,15 +32,15 @@ class StreamBody:
     Joins the hub at the first iteration and leaves it in :meth:`close`, which WSGI servers call whatever happens
     (PEP 3333), so a response that is never iterated leaves nothing behind.
 
-    :param prelude: frames that come first.
+    :param first: the frame that says where the stream starts, if any.
     :param environ: the WSGI environment, for the socket.
     """
 
-    def __init__(self, hub: Hub, stream: Stream, prelude: bytes, environ: Mapping[str, Any]) -> None:
+    def __init__(self, hub: Hub, stream: Stream, first: bytes, environ: Mapping[str, Any]) -> None:
         self._hub = hub
         self._stream = stream
         self._environ = environ
-        self._frames = self._run(prelude)
+        self._frames = self._run(first)
         self._joined = False
 
     def __iter__(self) -> Iterator[bytes]:
@@ -59,15 +59,15 @@ class StreamBody:
             self._joined = False
             self._hub.leave(self._stream)
 
-    def _run(self, prelude: bytes) -> Iterator[bytes]:
+    def _run(self, first: bytes) -> Iterator[bytes]:
         hub, stream = self._hub, self._stream
         stream.client = ClientSocket(self._environ)
         self._joined = True  # even if joining fails half-way: leaving is safe
         if not hub.join(stream):
-            yield event.retry(SURPLUS_RETRY)
+            yield from replay_once(hub, stream, first, SURPLUS_RETRY)
             return
         recycle_at = time.monotonic() + hub.limits.max_age
-        yield prelude
+        yield event.retry_with_jitter() + first
         while not stream.drained:
             if stream.behind:
                 yield from self._replay(recycle_at)
@@ -111,16 +111,21 @@ def pieces(stream: Stream, entries: list[Entry]) -> Iterator[bytes]:
         yield bytes(piece)
 
 
-def replay_once(hub: Hub, stream: Stream, prelude: bytes) -> Iterator[bytes]:
-    """For a worker that carries one request at a time: what is there now, then the end (C45)."""
-    yield prelude
-    head = hub.reader.heads([stream.thread]).get(stream.thread)
-    while head is not None and stream.position < head.last_seq:
-        entries = hub.reader.after(stream.thread, stream.position, PAGE)
-        if not entries:
-            break
-        yield from pieces(stream, entries)
+def replay_once(hub: Hub, stream: Stream, first: bytes, retry: int) -> Iterator[bytes]:
+    """Where there is no place for a stream: what is there now, then the end, so that reconnecting gets everything.
+
+    :param retry: milliseconds until the client comes back.
+    """
+    yield event.retry(retry) + first
+    try:
+        head = hub.reader.heads([stream.thread]).get(stream.thread)
+        while head is not None and stream.position < head.last_seq:
+            entries = hub.reader.after(stream.thread, stream.position, PAGE)
+            if not entries:
+                break
+            yield from pieces(stream, entries)
+    except ChatError as error:  # the client comes back
+        log.warning("chat stream replay failed: %s", error, extra={"chat": True, "threadId": stream.thread})
+        return
     if head is not None and head.farewell is not None:
         yield head.farewell
-    else:
-        yield event.retry(DEGRADED_RETRY)

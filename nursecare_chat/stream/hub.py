@@ -23,6 +23,7 @@ from .. import fork
 from ..errors import ChatError
 from .doorbell import Doorbell, Ring
 from .interfaces import AccessCheck, Entry, Limits, LogReader
+from .server import Worker
 from .subscriber import Stream
 
 log = logging.getLogger(__name__)
@@ -81,18 +82,21 @@ class Hub:
         self._bell = threading.Event()
         self._disconnected: dict[str, float] = {}
         self.ends_at_exit = False
+        self.worker = Worker()
         self._crew: object | None = None
 
     # -- streams come and go -------------------------------------------------------------------------------------
 
     def join(self, stream: Stream) -> bool:
-        """Take the stream in; ``False`` if its user has too many in this process already (C35).
+        """Take the stream in; ``False`` if its user or the server has too many in this process already (C35, C45).
 
         One that was asked for before its user was disconnected is taken in only to end at once (C34).
         """
         with self._lock:
-            per_user = self.limits.per_user
-            if per_user is not None and sum(other.user == stream.user for other in self._all()) >= per_user:
+            per_user, places, present = self.limits.per_user, self.worker.places, self._all()
+            if places is not None and len(present) >= places:
+                return False
+            if per_user is not None and sum(other.user == stream.user for other in present) >= per_user:
                 return False
             streams = self._streams.setdefault(stream.thread, set())
             if not streams:
@@ -231,6 +235,8 @@ class Hub:
                 streams = self._all()
                 if self._crew is not crew:
                     return
+            if self.worker.stopping():
+                self._cut(streams, "server_stops")
             now = time.monotonic()
             for stream in streams:
                 if stream.client.gone():

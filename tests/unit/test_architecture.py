@@ -18,18 +18,19 @@ MAY_IMPORT = {
     "metrics": set(),
     "models": {"errors", "keys"},
     "rates": {"errors", "fork", "keys"},
+    "signals": set(),
     "storage": {"errors"},
     "stream": {"errors", "fork"},
     "policy": {"errors"},
-    "service": {"errors", "fork", "keys", "metrics", "models", "policy", "storage", "stream"},
+    "service": {"errors", "fork", "keys", "metrics", "models", "policy", "signals", "storage", "stream"},
     "install_migrations": {"errors", "keys", "models", "migrations"},
     "state": {"config", "keys", "metrics", "models", "rates", "service", "storage", "stream", "tasks"},
     "api": {"errors", "config", "keys", "service", "state", "storage", "stream"},
     "tasks": set(),
     "cli": {"errors", "install_migrations", "state", "tasks"},
     "extension": {
-        "errors", "config", "keys", "metrics", "models", "policy", "rates", "service", "state", "storage", "stream",
-        "api", "tasks", "cli",
+        "errors", "config", "keys", "metrics", "models", "policy", "rates", "service", "signals", "state", "storage",
+        "stream",        "api", "tasks", "cli",
     },
 }  # fmt: skip
 WITH_FLASK = {"api", "cli", "tasks", "state", "extension", "install_migrations"}
