@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from typing import Any
 
@@ -29,6 +30,7 @@ class Rates:
     def after_fork(self) -> None:
         """Counted anew in each process, and no lock of the parent's."""
         self._limiter: MovingWindowRateLimiter | None = None
+        self._setup = threading.Lock()
 
     def hit(self, what: str, user_id: Any) -> None:
         """Count one more.
@@ -38,9 +40,9 @@ class Rates:
         rate = self._rates.get(what)
         if rate is None:
             return
-        if self._limiter is None:
-            self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        with self._setup:  # not earlier: the storage starts a thread
+            limiter = self._limiter = self._limiter or MovingWindowRateLimiter(MemoryStorage())
         key = (what, str(wire(user_id)))
-        if not self._limiter.hit(rate, *key):
-            seconds = self._limiter.get_window_stats(rate, *key).reset_time - time.time()
+        if not limiter.hit(rate, *key):
+            seconds = limiter.get_window_stats(rate, *key).reset_time - time.time()
             raise RateLimited(headers={"Retry-After": str(max(1, math.ceil(seconds)))})

@@ -60,8 +60,11 @@ def get_media(token: str) -> Response:
     file = storage.open_granted(grant)
     if file is None:
         raise NotFound()
-    response = Response(_pieces(file), mimetype=grant.content_type, headers=HEADERS)
-    response.content_length = os.fstat(file.fileno()).st_size
+    size = os.fstat(file.fileno()).st_size
+    if request.method == "HEAD":
+        file.close()
+        return Response(mimetype=grant.content_type, headers={**HEADERS, "Content-Length": str(size)})
+    response = Response(_pieces(file), mimetype=grant.content_type, headers={**HEADERS, "Content-Length": str(size)})
     response.call_on_close(file.close)
     return response
 

@@ -1,0 +1,365 @@
+"""What every storage promises, and what the local one promises besides."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from itsdangerous import URLSafeSerializer
+
+from nursecare_chat.config import storage_folder
+from nursecare_chat.errors import StorageUnavailable, UnsupportedMediaType
+from nursecare_chat.storage import names
+from nursecare_chat.storage.base import BlobStorage
+from nursecare_chat.storage.local import LocalStorage
+
+from ..support.hosts import Workbench
+from ..support.pictures import SVG, picture
+
+MINE, OTHER = names.prefix(12), names.prefix(1)
+JPEG = picture()
+
+
+@dataclass
+class Case:
+    """A storage, and a way to use its signed URLs as a stranger on the network does."""
+
+    storage: BlobStorage
+    client: FlaskClient
+
+    def put(self, name: str, data: bytes = JPEG, size: int | None = None, ttl: int = 60, **headers: str) -> int:
+        signed = self.storage.sign_put(name, names.content_type_of(name), len(data) if size is None else size, ttl)
+        assert signed.method == "PUT"
+        return self.send(signed.url, data, **{**signed.headers, **headers})
+
+    def send(self, url: str, data: bytes, **headers: str) -> int:
+        return self.client.put(url, data=data, headers={k.replace("_", "-"): v for k, v in headers.items()}).status_code
+
+    def get(self, url: str) -> Any:
+        return self.client.get(url)
+
+
+@pytest.fixture(params=["local"])
+def case(request: pytest.FixtureRequest, make_bench: Callable[..., Workbench]) -> Case:
+    """Each implementation in turn."""
+    bench = make_bench("reference")
+    return Case(bench.state.storage, bench.app.test_client())
+
+
+@pytest.fixture
+def local(case: Case) -> LocalStorage:
+    assert isinstance(case.storage, LocalStorage)
+    return case.storage
+
+
+@pytest.fixture
+def name() -> str:
+    return names.new_name(12, "image/jpeg")
+
+
+@pytest.mark.parametrize("content_type", names.EXTENSIONS)
+def test_up_and_down(case: Case, content_type: str) -> None:
+    """C24: what was put is what is read, by the server and through a signed URL, with its type."""
+    name, data = names.new_name(12, content_type), picture(content_type)
+    assert case.put(name, data) == 201
+    assert case.storage.read(name, len(data)) == data
+    response = case.get(case.storage.sign_get(name, 60))
+    assert (response.status_code, response.data, response.mimetype) == (200, data, content_type)
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+def test_names_cannot_be_guessed() -> None:
+    """C24: chats/{threadId}/{32 hex}.{jpg|png|webp}, another each time."""
+    made = {names.new_name(7, kind) for kind in names.EXTENSIONS for _ in range(50)}
+    assert len(made) == 150
+    assert all(names.is_name(name) and name.startswith("chats/7/") for name in made)
+
+
+def test_a_url_creates_once(case: Case, name: str) -> None:
+    """C24: no overwrite, not with the same, nor by another URL for the same name, nor after a deletion."""
+    signed = case.storage.sign_put(name, "image/jpeg", len(JPEG), 60)
+    assert case.send(signed.url, JPEG, **signed.headers) == 201
+    assert case.send(signed.url, JPEG, **signed.headers) in (403, 409)
+    assert case.put(name, picture(size=(8, 8))) in (403, 409)
+    assert case.storage.read(name, 10**6) == JPEG
+    case.storage.delete(name)
+    assert case.send(signed.url, JPEG, **signed.headers) in (403, 409)
+    assert case.storage.read(name, 10**6) is None
+
+
+def test_urls_expire(case: Case, name: str) -> None:
+    """C24, C20: for the TTL and no longer."""
+    upload = case.storage.sign_put(name, "image/jpeg", len(JPEG), 1)
+    assert case.put(name) == 201
+    download = case.storage.sign_get(name, 1)
+    assert case.get(download).status_code == 200
+    time.sleep(1.1)
+    assert case.get(download).status_code == 403
+    late = names.new_name(12, "image/jpeg")
+    assert case.send(case.storage.sign_put(late, "image/jpeg", 9999, 1).url, JPEG, Content_Type="image/jpeg") == 201
+    assert case.send(upload.url, JPEG, **upload.headers) == 403
+
+
+def test_reading_shows_what_is_too_long(case: Case, name: str) -> None:
+    """C25: one byte more than asked for, so that the caller sees it."""
+    case.put(name)
+    assert case.storage.read(name, 10) == JPEG[:11]
+    assert case.storage.read(names.new_name(12, "image/jpeg"), 10) is None
+
+
+def test_the_servers_own_writing(case: Case, name: str) -> None:
+    """C25: a copy may be written again."""
+    for data in (JPEG, picture(size=(5, 5))):
+        case.storage.write(name, data)
+        assert case.storage.read(name, 10**6) == data
+
+
+def test_deleting_by_prefix(case: Case) -> None:
+    """C37: everything under it and nothing beside it: chats/1/ is not chats/12/."""
+    mine = sorted(names.new_name(12, "image/jpeg") for _ in range(5))
+    other = names.new_name(1, "image/jpeg")
+    for name in [*mine, other]:
+        assert case.put(name) == 201
+    assert sorted(case.storage.listing(MINE)) == mine
+    assert case.storage.delete_prefix(OTHER) == 1
+    assert sorted(case.storage.listing(MINE)) == mine
+    assert case.storage.delete_prefix(MINE) == 5
+    assert case.storage.listing(MINE) == []
+    assert case.storage.delete_prefix(MINE) == 0
+    assert case.get(case.storage.sign_get(mine[0], 60)).status_code == 404
+
+
+def test_deleting_what_is_not_there(case: Case, name: str) -> None:
+    """C37: none is as good."""
+    case.storage.delete(name)
+
+
+BAD_NAMES = [
+    "", "chats/12/", "../x.jpg", "chats/12/../1/" + "0" * 32 + ".jpg", "chats/12/" + "0" * 32 + ".svg",
+    "chats/12/" + "0" * 31 + ".jpg", "chats/12/" + "0" * 32 + ".jpg\n", "/chats/12/" + "0" * 32 + ".jpg",
+    "chats/012/" + "0" * 32 + ".jpg", "chats/12/" + "A" * 32 + ".jpg", "chats\\12\\" + "0" * 32 + ".jpg",
+    "chats//12/" + "0" * 32 + ".jpg", "chats/12/%2e%2e/" + "0" * 32 + ".jpg", "chats/١٢/" + "0" * 32 + ".jpg",
+    "chats/12/" + "0" * 32 + ".jpg\0", "CHATS/12/" + "0" * 32 + ".jpg",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_names_that_are_none(case: Case, name: str) -> None:
+    """C24: whoever calls, no other name reaches the storage."""
+    for use in (
+        lambda: case.storage.sign_put(name, "image/jpeg", 1, 1),
+        lambda: case.storage.sign_get(name, 1),
+        lambda: case.storage.read(name, 1),
+        lambda: case.storage.write(name, b"x"),
+        lambda: case.storage.delete(name),
+    ):
+        with pytest.raises(ValueError, match="not a blob's name"):
+            use()
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "chats/", "chats/1", "chats/1//", "chats/../", "chats/0/", "chats/1/\n"])
+def test_prefixes_that_are_none(case: Case, prefix: str) -> None:
+    """C37: the slash is part of it."""
+    for use in (case.storage.listing, case.storage.delete_prefix):
+        with pytest.raises(ValueError, match="not a thread's prefix"):
+            use(prefix)
+
+
+# -- the local storage alone ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "size", "headers", "status"),
+    [
+        (JPEG, len(JPEG) - 1, {}, 413),
+        (JPEG + b"\0", len(JPEG), {}, 413),
+        (SVG, 1000, {}, 415),
+        (b"<html>" + JPEG, 9999, {}, 415),
+        (b"", 1000, {}, 415),
+        (b"\xff\xd8", 1000, {}, 415),
+        (picture("image/png"), 9999, {}, 415),
+        (JPEG, 9999, {"Content_Type": "image/png"}, 415),
+        (JPEG, 9999, {"Content_Type": "text/html"}, 415),
+        (JPEG, 9999, {"Content_Type": ""}, 415),
+    ],
+)
+def test_size_and_type_are_enforced_at_the_put(
+    case: Case, local: LocalStorage, name: str, data: bytes, size: int, headers: dict[str, str], status: int
+) -> None:
+    """C24: refused, nothing stored, and the address good for another try."""
+    assert case.put(name, data, size, **headers) == status
+    assert local.listing(MINE) == []
+    assert case.put(name, JPEG, 9999) == 201
+
+
+def test_a_chunked_body_is_cut_off_at_the_declared_size(case: Case, local: LocalStorage, name: str) -> None:
+    """C24, C13: enforced while reading, not after."""
+    body = io.BytesIO(JPEG + b"x" * 5_000_000)
+    signed = local.sign_put(name, "image/jpeg", 100_000, 60)
+    response = case.client.put(
+        signed.url,
+        input_stream=body,
+        headers={**signed.headers, "Transfer-Encoding": "chunked"},
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    assert response.status_code == 413
+    assert body.tell() <= 300_000
+    assert local.listing(MINE) == []
+
+
+def test_a_wrong_type_is_seen_at_the_first_bytes(case: Case, local: LocalStorage, name: str) -> None:
+    """C24: before the rest is read."""
+    taken = []
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(100):
+            taken.append(1)
+            yield b"<svg" * 100
+
+    grant = local.verify("put", local.sign_put(name, "image/jpeg", 10**6, 60).url.rpartition("/")[2])
+    with pytest.raises(UnsupportedMediaType):
+        local.receive(grant, chunks())
+    assert len(taken) == 1
+
+
+def test_a_body_that_breaks_off(case: Case, local: LocalStorage, name: str) -> None:
+    """C24: 400, nothing half-written, and the address good for another try."""
+    signed = local.sign_put(name, "image/jpeg", len(JPEG), 60)
+    response = case.client.put(
+        signed.url, data=JPEG[:50], headers=signed.headers, environ_overrides={"CONTENT_LENGTH": str(len(JPEG))}
+    )
+    assert (response.status_code, response.get_json()["code"]) == (400, "bad_request")
+    assert local.listing(MINE) == []
+    assert case.send(signed.url, JPEG, **signed.headers) == 201
+
+
+def test_twenty_puts_at_once(case: Case, local: LocalStorage, name: str) -> None:
+    """C24: one of them creates it."""
+    grant = local.verify("put", local.sign_put(name, "image/jpeg", len(JPEG), 60).url.rpartition("/")[2])
+    together = threading.Barrier(20)
+
+    def put(number: int) -> str:
+        def chunks() -> Iterator[bytes]:
+            together.wait()
+            yield JPEG[:-1] + bytes([number])
+
+        try:
+            local.receive(grant, chunks())
+        except Exception as error:
+            return type(error).__name__
+        return "created"
+
+    with ThreadPoolExecutor(20) as pool:
+        outcomes = list(pool.map(put, range(20)))
+    assert sorted(outcomes) == ["AlreadyUploaded"] * 19 + ["created"]
+    assert local.read(name, 10**6)[-1] == outcomes.index("created")
+    assert local.listing(MINE) == [name]
+
+
+def forged(storage: LocalStorage, name: str) -> list[str]:
+    """Tokens that somebody might try."""
+    good = storage.sign_put(name, "image/jpeg", 100, 60).url.rpartition("/")[2]
+    payload, _, signature = good.partition(".")
+    fields = json.loads(base64.urlsafe_b64decode(payload + "=="))
+    other = base64.urlsafe_b64encode(json.dumps([fields[0], fields[1], 10**9, fields[3]]).encode()).decode().strip("=")
+    return [
+        good[:-2] + ("AA" if good[-2:] != "AA" else "BB"),
+        f"{other}.{signature}",
+        payload,
+        f"{payload}.",
+        ".",
+        "x",
+        "ü",
+        "a" * 3000,
+        f".{good}",
+        URLSafeSerializer("secret", salt="nursecare_chat.put").dumps(fields),
+        storage.sign_get(name, 60).rpartition("/")[2],
+    ]
+
+
+def test_signatures(case: Case, local: LocalStorage, name: str) -> None:
+    """C24, C11: neither another's, nor changed, nor that for the other method; one error shape, nothing written."""
+    for token in forged(local, name):
+        response = case.client.put(f"/api/chat/media/{token}", data=JPEG, content_type="image/jpeg")
+        assert (response.status_code, response.get_json()["code"]) == (403, "bad_signature"), token
+    upload = local.sign_put(name, "image/jpeg", 9999, 60).url
+    assert case.get(upload).status_code == 403
+    assert local.listing(MINE) == []
+
+
+def test_no_login_no_origin_but_the_flag(case: Case, make_bench: Any, name: str) -> None:
+    """C11: the address is the right; from another site, too; switched off, 501."""
+    bench = make_bench("foreign")
+    storage, nobody = bench.state.storage, bench.app.test_client()
+    signed = storage.sign_put(name, "image/jpeg", 9999, 60)
+    headers = {**signed.headers, "Sec-Fetch-Site": "cross-site", "Origin": "https://elsewhere.test"}
+    bench.app.config["CHAT_ENABLED"] = False
+    assert nobody.put(signed.url, data=JPEG, headers=headers).status_code == 501
+    assert nobody.get(storage.sign_get(name, 60)).status_code == 501
+    bench.app.config["CHAT_ENABLED"] = True
+    assert nobody.put(signed.url, data=JPEG, headers=headers).status_code == 201
+    assert nobody.get(storage.sign_get(name, 60)).data == JPEG
+    assert nobody.head(storage.sign_get(name, 60)).headers["Content-Length"] == str(len(JPEG))
+    assert nobody.post(signed.url).status_code in (401, 405)
+
+
+def test_the_hosts_limit_on_bodies_is_the_hosts(make_bench: Any, name: str) -> None:
+    """C7, C24: a photo may be larger than what the host takes elsewhere."""
+    bench = make_bench("reference", MAX_CONTENT_LENGTH=500)
+    big = picture(size=(900, 900), quality=100)
+    assert len(big) > 500
+    case = Case(bench.state.storage, bench.app.test_client())
+    assert case.put(name, big) == 201
+
+
+def test_addresses_of_a_mounted_host(make_bench: Any, name: str) -> None:
+    """C24: a path on the application's own origin, wherever the server has mounted it."""
+    bench = make_bench("reference")
+    api = bench.login("client")
+    mounted = {"base_url": "http://localhost/care/"}
+    thread = api.call("POST", "/api/requests/1/chat/open", **mounted).get_json()["threadId"]
+    wanted = {"contentType": "image/jpeg", "size": len(JPEG)}
+    issued = api.call("POST", f"/api/chat/threads/{thread}/uploads", json=wanted, **mounted).get_json()
+    assert issued["uploadUrl"].startswith("/care/api/chat/media/")
+
+
+def test_folder_by_setting(tmp_path: Path) -> None:
+    """C5, C24: file:// is in the instance folder, file:///a/folder is that; others may not look into it."""
+    assert storage_folder("file://", "/srv/instance") == Path("/srv/instance/chat-media")
+    assert storage_folder(f"file://{tmp_path}/with%20space", "/srv") == tmp_path / "with space"
+    storage = LocalStorage(tmp_path / "media", lambda: b"k", lambda: "/m")
+    name = names.new_name(3, "image/png")
+    storage.write(name, b"x")
+    modes = {stat.S_IMODE(os.stat(path).st_mode) for path in (tmp_path / "media" / "chats" / "3").rglob("*")}
+    assert modes == {0o600}
+
+
+def test_a_full_disk(tmp_path: Path, name: str) -> None:
+    """C13: 503, and nothing half-written."""
+    storage = LocalStorage(Path("/dev/null/media"), lambda: b"k", lambda: "/m")
+    with pytest.raises(StorageUnavailable) as raised:
+        storage.write(name, b"x")
+    assert raised.value.status == 503
+    assert raised.value.headers == {"Retry-After": "1"}
+
+
+def test_a_full_disk_over_http(make_bench: Any, name: str) -> None:
+    """C13, C24: through the route, in the one error shape."""
+    bench = make_bench("reference", CHAT_STORAGE_URL="file:///dev/null/media")
+    case = Case(bench.state.storage, bench.app.test_client())
+    signed = bench.state.storage.sign_put(name, "image/jpeg", 9999, 60)
+    response = case.client.put(signed.url, data=JPEG, headers=signed.headers)
+    assert (response.status_code, response.get_json()["code"]) == (503, "unavailable")
