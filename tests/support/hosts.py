@@ -17,6 +17,7 @@ from werkzeug.security import generate_password_hash
 
 import examples.nursecare
 from examples.nursecare import models as reference_models
+from examples.nursecare.extensions import chat as reference_chat
 from examples.nursecare.seed import seed as seed_reference
 
 from . import foreign
@@ -36,6 +37,7 @@ class Host:
     db = reference_models.db
     user_model: Any = reference_models.User
     request_model: Any = reference_models.ServiceRequest
+    chat = reference_chat
     mail = "email"
 
     def create_app(self, url: str, config: Mapping[str, Any]) -> Flask:
@@ -85,6 +87,7 @@ class ForeignHost(Host):
     db = foreign.db
     user_model = foreign.Person
     request_model = foreign.Visit
+    chat = foreign.chat
     mail = "mail"
 
     def create_app(self, url: str, config: Mapping[str, Any]) -> Flask:
@@ -138,6 +141,7 @@ class Workbench:
         if template is None:
             host.create_schema(self.app)
         self.state = self.app.extensions["nursecare_chat"]
+        self.chat = host.chat
 
     def login(self, who: str | None) -> Api:
         """A client of ``who``, logged in the way Flask-Login's session has it; ``None`` is nobody."""
