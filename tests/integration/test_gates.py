@@ -17,9 +17,13 @@ ROUTES = [
     ("GET", "/api/chat/threads/{thread}"),
     ("GET", "/api/chat/threads/{thread}/messages"),
     ("POST", "/api/chat/threads/{thread}/messages"),
+    ("POST", "/api/chat/threads/{thread}/uploads"),
     ("PATCH", "/api/chat/threads/{thread}/close"),
     ("GET", "/api/chat/threads/{thread}/stream"),
+    ("GET", "/api/chat/threads"),
+    ("GET", "/api/chat/openapi.json"),
 ]
+WITH_ID = [route for route in ROUTES if "{thread}" in route[1]]
 UNKNOWN = [("GET", "/api/chat/"), ("GET", "/api/chat/nope/1"), ("DELETE", "/api/chat/threads/{thread}")]
 ELSEWHERE = {"Sec-Fetch-Site": "cross-site"}
 JSON = "application/json"
@@ -58,7 +62,7 @@ def test_order_of_the_gates(bench: Workbench, thread: int, method: str, path: st
     assert_shape(call(nobody, method, path, thread, headers=ELSEWHERE), 403, "cross_site")
     assert_shape(call(nobody, method, path, 999), 401, "unauthenticated")
     assert_shape(call(stranger, method, path, thread, data=b"{"), 403, "forbidden")
-    if path.endswith("/messages"):
+    if path.endswith(("/messages", "/uploads")):
         assert_shape(call(stranger, method, path, 999, data=b"{"), 404, "not_found")
         assert_shape(call(client, method, path, thread, data=b"{"), 415, "unsupported_media_type")
         assert_shape(call(client, method, path, thread, data=b"{", content_type=JSON), 422, "validation_failed")
@@ -164,6 +168,12 @@ def test_reading_from_another_site_is_the_browsers_affair(client_api: Api, threa
         ("GET", "/api/chat//threads/{thread}", 404, None),
         ("POST", "/api/chat///", 404, None),
         ("DELETE", "/api/chat/threads/{thread}", 405, "GET, HEAD"),
+        ("POST", "/api/chat/threads", 405, "GET, HEAD"),
+        ("GET", "/api/chat/threads/{thread}/uploads", 405, "POST"),
+        ("POST", "/api/chat/media/x", 405, "GET, HEAD, PUT"),
+        ("GET", "/api/chat/media", 404, None),
+        ("PUT", "/api/chat/media/", 404, None),
+        ("PUT", "/api/chat/media/a/b", 404, None),
         ("PUT", "/api/chat/threads/{thread}/messages", 405, "GET, HEAD, POST"),
         ("POST", "/api/chat/threads/{thread}/close", 405, "PATCH"),
         ("BREW", "/api/chat/threads/{thread}/stream", 405, "GET, HEAD"),
@@ -201,7 +211,7 @@ def test_unknown_paths_and_methods(
 )
 def test_ids_that_name_nothing(client_api: Api, thread: int, text: str) -> None:
     """C13: 404 for an id in the path that names nothing, on every route."""
-    for method, path in ROUTES[1:]:
+    for method, path in WITH_ID:
         assert_shape(client_api.call(method, path.format(thread=text)), 404)
     assert_shape(client_api.call("POST", f"/api/requests/{text}/chat/open"), 404)
 

@@ -1,13 +1,9 @@
-"""Photos over HTTP on every host: ask for an address, put, post; and everything that is refused."""
+"""Photos over HTTP on every host: ask for an address, put, post, and look."""
 
 from __future__ import annotations
 
 import io
-import logging
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,58 +12,14 @@ from PIL import Image
 
 from nursecare_chat.models import utcnow
 from nursecare_chat.service import images as images_module
-from nursecare_chat.service import purges as purges_module
 from nursecare_chat.storage import names
 
 from ..support.hosts import Api, Workbench
-from ..support.pictures import SECRET, SVG, bomb, picture, read, telling
+from ..support.photos import issue, media, post, put, refused, smuggle, upload, uploads
+from ..support.pictures import SECRET, SVG, picture, read, telling
 from ..support.sse import parse
 
-JPEG = picture()
 TYPES = ["image/jpeg", "image/png", "image/webp"]
-
-
-def issue(api: Api, thread: int, content_type: str = "image/jpeg", size: int = 9999) -> Any:
-    return api.call("POST", f"/api/chat/threads/{thread}/uploads", json={"contentType": content_type, "size": size})
-
-
-def put(api: Api, issued: dict[str, Any], data: bytes = JPEG) -> int:
-    """By somebody without a session, as the address is the right."""
-    nobody = api.bench.login(None)
-    return int(nobody.call(issued["method"], issued["uploadUrl"], data=data, headers=issued["headers"]).status_code)
-
-
-def post(api: Api, thread: int, path: str, **more: Any) -> Any:
-    return api.post(thread, {"type": "image", "mediaPath": path, **more})
-
-
-def upload(api: Api, thread: int, data: bytes = JPEG, content_type: str = "image/jpeg") -> str:
-    """An uploaded photo's path."""
-    issued = issue(api, thread, content_type, len(data)).get_json()
-    assert put(api, issued, data) == 201
-    path: str = issued["mediaPath"]
-    return path
-
-
-def smuggle(bench: Workbench, path: str, data: bytes) -> None:
-    """What a storage that does not look, as the cloud's, would have taken."""
-    bench.state.storage.write(path, data)
-
-
-def refused(response: Any) -> None:
-    assert (response.status_code, list(response.get_json()["errors"])) == (422, ["mediaPath"])
-
-
-def media(bench: Workbench, thread: int) -> list[str]:
-    return list(bench.state.storage.listing(names.prefix(thread)))
-
-
-def uploads(bench: Workbench) -> list[Any]:
-    with bench.state.database.read() as connection:
-        return list(connection.execute(sa.select(bench.state.models.uploads)).all())
-
-
-# -- the whole way -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("content_type", TYPES)
@@ -152,9 +104,6 @@ def test_pictures_of_every_mode(client_api: Api, thread: int, mode: str) -> None
     assert read(client_api.call("GET", url).data).size == (30, 20)
 
 
-# -- asking for an address -----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("body", "fields"),
     [
@@ -237,142 +186,6 @@ def test_ten_asking_at_once(make_bench: Any) -> None:
     assert statuses == [200] * 5 + [429] * 5
 
 
-# -- posting -------------------------------------------------------------------------------------------------------
-
-
-class Counting:
-    """The storage, counting the calls that reach it."""
-
-    def __init__(self, storage: Any) -> None:
-        self.storage, self.calls = storage, 0
-
-    def __getattr__(self, name: str) -> Any:
-        self.calls += 1
-        return getattr(self.storage, name)
-
-
-FOREIGN = [
-    "chats/1/" + "0" * 32 + ".jpg", "../etc/passwd", "", "http://localhost/", "x" * 2048,
-]  # fmt: skip
-
-
-def spellings(path: str) -> list[str]:
-    """Other ways to write a path that was issued."""
-    folder, _, name = path.rpartition("/")
-    return [
-        f"{path}\n", f" {path}", f"{path} ", f"/{path}", f"./{path}", path.upper(), path.replace("chats", "Chats"),
-        path.replace("/", "\\"), path.replace("/", "//"), path.replace("/", "%2f"), f"{folder}/../{folder[6:]}/{name}",
-        f"{folder}/./{name}", f"{folder}/%2e%2e/{name}", f"{folder}/\u2024\u2024/{name}", f"{path}?x", f"{path}#",
-        f"{path}%00", f"{path}.jpg", path[:-4], path[:-4] + ".png", path.replace("chats/", "chats/0"), f"file:///{path}",
-        path.replace(folder, folder + "234"), f"https://host.test/{path}",
-        path.replace("a", "\uff41").replace("0", "\uff10"),
-    ]  # fmt: skip
-
-
-def test_paths_that_were_not_issued(bench: Workbench, client_api: Api, thread: int) -> None:
-    """C25, C24: whole-string match against what was issued to this sender here; no call to storage, nothing touched."""
-    mine = upload(client_api, thread)
-    before = media(bench, thread)
-    counting = bench.state.uploads._storage = Counting(bench.state.storage)
-    for path in FOREIGN + [other for other in spellings(mine) if other != mine]:
-        refused(post(client_api, thread, path))
-    assert counting.calls == 0
-    assert media(bench, thread) == before
-    assert client_api.thread(thread).get_json()["lastSeq"] == 0
-
-
-def test_anothers_path_and_another_threads(bench: Workbench, client_api: Api, admin_api: Api, thread: int) -> None:
-    """C25: issued to this sender in this thread; a wrong one touches nothing, the right one still works."""
-    path = upload(client_api, thread)
-    other = client_api.open(2).get_json()["threadId"]
-    refused(post(admin_api, thread, path))
-    refused(post(client_api, other, path))
-    assert media(bench, thread) == [path]
-    assert post(client_api, thread, path).status_code == 200
-
-
-def test_nothing_uploaded_yet(client_api: Api, thread: int) -> None:
-    """C25: 422, and the path lives: the upload may still be on its way."""
-    issued = issue(client_api, thread).get_json()
-    refused(post(client_api, thread, issued["mediaPath"]))
-    assert put(client_api, issued) == 201
-    assert post(client_api, thread, issued["mediaPath"]).status_code == 200
-
-
-def test_posted_before(bench: Workbench, client_api: Api, thread: int) -> None:
-    """C25, C24: a photo is posted once, and its address does not work again either."""
-    issued = issue(client_api, thread, size=len(JPEG)).get_json()
-    assert put(client_api, issued) == 201
-    assert post(client_api, thread, issued["mediaPath"]).status_code == 200
-    refused(post(client_api, thread, issued["mediaPath"]))
-    refused(post(client_api, thread, issued["mediaPath"], clientMessageId="new"))
-    assert put(client_api, issued) == 409
-    assert client_api.thread(thread).get_json()["lastSeq"] == 1
-
-
-@pytest.mark.parametrize(
-    ("data", "declared"),
-    [
-        (SVG, 9999),
-        (b"<html><script>", 9999),
-        (b"", 9999),
-        (picture("image/png"), 9999),
-        (b"\xff\xd8\xff\xe0" + SVG, 9999),
-        (JPEG[:200], 9999),
-        (JPEG, len(JPEG) - 1),
-        (bomb(), 9999),
-    ],
-    ids=["svg", "html", "empty", "png", "polyglot", "half", "too long", "bomb"],
-)
-def test_what_is_no_such_picture(bench: Workbench, client_api: Api, thread: int, data: bytes, declared: int) -> None:
-    """C25: 422, the blob is deleted and its path dead, though a storage let it in."""
-    content_type = (
-        "image/png"
-        if data.startswith(b"\x89PNG") and len(data) < 2000 and data != picture("image/png")
-        else "image/jpeg"
-    )
-    path = issue(client_api, thread, content_type, declared).get_json()["mediaPath"]
-    smuggle(bench, path, data)
-    refused(post(client_api, thread, path))
-    assert media(bench, thread) == []
-    smuggle(bench, path, picture(content_type, size=(2, 2)))
-    refused(post(client_api, thread, path))
-    assert client_api.thread(thread).get_json()["lastSeq"] == 0
-
-
-def test_a_photo_of_a_thousand_million_pixels(bench: Workbench, client_api: Api, thread: int) -> None:
-    """C25: its header is believed, its pixels never decoded; it goes in by its own address."""
-    data = bomb()
-    assert len(data) < 2000
-    path = upload(client_api, thread, data, "image/png")
-    response = post(client_api, thread, path)
-    refused(response)
-    assert "pixels" in response.get_json()["errors"]["mediaPath"][0]
-    assert media(bench, thread) == []
-
-
-@pytest.mark.parametrize("pixels", [(100, 100), (101, 100)])
-def test_the_pixel_cap(make_bench: Any, monkeypatch: pytest.MonkeyPatch, pixels: tuple[int, int]) -> None:
-    """C25: at the cap it passes."""
-    monkeypatch.setattr(images_module, "MAX_PIXELS", 10_000)
-    api = make_bench("reference").login("client")
-    thread = api.open(1).get_json()["threadId"]
-    path = upload(api, thread, picture(size=pixels))
-    assert post(api, thread, path).status_code == (200 if pixels == (100, 100) else 422)
-
-
-def test_a_rejected_one_does_not_wait(client_api: Api, bench: Workbench, thread: int) -> None:
-    """C24, C25: five bad photos do not keep the sixth, good one out."""
-    for _ in range(6):
-        path = issue(client_api, thread).get_json()["mediaPath"]
-        smuggle(bench, path, SVG)
-        refused(post(client_api, thread, path))
-    assert post(client_api, thread, upload(client_api, thread)).status_code == 200
-
-
-# -- retries -------------------------------------------------------------------------------------------------------
-
-
 def test_a_retry_of_a_photo(bench: Workbench, client_api: Api, thread: int) -> None:
     """C23 before C25's "not posted before": the same answer, one row; another photo under that id is 422."""
     path, second = upload(client_api, thread), upload(client_api, thread)
@@ -419,97 +232,3 @@ def test_a_photo_racing_a_close(bench: Workbench, client_api: Api, thread: int, 
     response = post(client_api, thread, path)
     assert (response.status_code, response.get_json()["code"]) == (403, "thread_closed")
     assert media(bench, thread) == []
-
-
-# -- erasing -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def purge_state(bench: Workbench) -> Callable[[int], Any]:
-    def state(thread: int) -> Any:
-        table = bench.state.models.purges
-        with bench.state.database.read() as connection:
-            return connection.execute(sa.select(table).where(table.c.thread_id == thread)).one()
-
-    return state
-
-
-def test_closing_erases_photos(
-    bench: Workbench, client_api: Api, thread: int, purge_state: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """C37, C20: posted, waiting and half-done ones; the old address is dead, the list says null."""
-    url = post(client_api, thread, upload(client_api, thread)).get_json()["media_url"]
-    upload(client_api, thread)
-    root = Path(bench.state.storage._root)
-    (root / names.prefix(thread) / "half.part").write_bytes(JPEG)
-    other = client_api.open(2).get_json()["threadId"]
-    kept = post(client_api, other, upload(client_api, other)).get_json()["media_url"]
-    client_api.close(thread)
-    assert not (root / names.prefix(thread)).exists()
-    assert client_api.call("GET", url).status_code == 404
-    assert client_api.messages(thread).get_json()["messages"][0]["media_url"] is None
-    assert client_api.call("GET", kept).status_code == 200
-    purge = purge_state(thread)
-    assert (purge.state, purge.blobs_found, purge.blobs_deleted) == ("purged", 3, 3)
-
-
-def test_a_late_put_is_erased_by_the_second_pass(
-    bench: Workbench, client_api: Api, thread: int, purge_state: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """C39: an address from before the close can still write; the purge settles behind its horizon only."""
-    issued = issue(client_api, thread).get_json()
-    client_api.close(thread)
-    purge = purge_state(thread)
-    assert purge.state == "purged"
-    assert purge.settled_at is None
-    horizon = purge.next_attempt_at - purge.closed_at
-    assert timedelta(minutes=34) < horizon < timedelta(minutes=36)
-    assert not bench.state.purges.run(thread)
-    assert put(client_api, issued) == 201
-    assert len(media(bench, thread)) == 1
-    monkeypatch.setattr(purges_module, "LATE", timedelta(minutes=-16))
-    table = bench.state.models.purges
-    with bench.state.database.write() as unit:
-        unit.connection.execute(table.update().values(next_attempt_at=table.c.closed_at))
-    assert bench.state.purges.run(thread)
-    assert media(bench, thread) == []
-    assert purge_state(thread).state == "settled"
-    assert purge_state(thread).blobs_deleted == 1
-
-
-def test_a_storage_that_is_away_holds_the_purge_up(
-    bench: Workbench, client_api: Api, thread: int, purge_state: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """C38, C37: tried again, and not purged before the photos are gone."""
-    upload(client_api, thread)
-
-    def away(prefix: str) -> int:
-        raise OSError("no route to the storage")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(bench.state.storage, "delete_prefix", away)
-        client_api.close(thread)
-    purge = purge_state(thread)
-    assert (purge.state, purge.attempts, purge.last_error) == ("requested", 1, "OSError")
-    assert purge.purged_at is None
-    with monkeypatch.context() as patch:
-        patch.setattr(bench.state.storage, "delete_prefix", lambda prefix: 0)
-        table = bench.state.models.purges
-        with bench.state.database.write() as unit:
-            unit.connection.execute(table.update().values(next_attempt_at=table.c.closed_at))
-        assert not bench.state.purges.run(thread)
-    assert purge_state(thread).last_error == "BlobsLeft"
-
-
-def test_nothing_of_it_is_logged(client_api: Api, thread: int, caplog: pytest.LogCaptureFixture) -> None:
-    """C41: neither addresses nor paths, at any level."""
-    with caplog.at_level(logging.DEBUG):
-        issued = issue(client_api, thread).get_json()
-        put(client_api, issued)
-        answer = post(client_api, thread, issued["mediaPath"]).get_json()
-        client_api.call("GET", answer["media_url"])
-        refused(post(client_api, thread, issued["mediaPath"]))
-        client_api.close(thread)
-    written = caplog.text + "".join(str(record.__dict__) for record in caplog.records)
-    for secret in (issued["uploadUrl"], answer["media_url"], issued["mediaPath"]):
-        assert secret.rpartition("/")[2] not in written

@@ -57,3 +57,6 @@ def read(data: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(data))
     image.load()
     return image
+
+
+JPEG = picture()

@@ -1,0 +1,110 @@
+"""Photos after the close, on every host, and in the logs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from nursecare_chat.service import purges as purges_module
+from nursecare_chat.storage import names
+
+from ..support.hosts import Api, Workbench
+from ..support.photos import issue, media, post, put, refused, upload
+from ..support.pictures import JPEG
+
+
+@pytest.fixture
+def purge_state(bench: Workbench) -> Callable[[int], Any]:
+    def state(thread: int) -> Any:
+        table = bench.state.models.purges
+        with bench.state.database.read() as connection:
+            return connection.execute(sa.select(table).where(table.c.thread_id == thread)).one()
+
+    return state
+
+
+def test_closing_erases_photos(
+    bench: Workbench, client_api: Api, thread: int, purge_state: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C37, C20: posted, waiting and half-done ones; the old address is dead, the list says null."""
+    url = post(client_api, thread, upload(client_api, thread)).get_json()["media_url"]
+    upload(client_api, thread)
+    root = Path(bench.state.storage._root)
+    (root / names.prefix(thread) / "half.part").write_bytes(JPEG)
+    other = client_api.open(2).get_json()["threadId"]
+    kept = post(client_api, other, upload(client_api, other)).get_json()["media_url"]
+    client_api.close(thread)
+    assert not (root / names.prefix(thread)).exists()
+    assert client_api.call("GET", url).status_code == 404
+    assert client_api.messages(thread).get_json()["messages"][0]["media_url"] is None
+    assert client_api.call("GET", kept).status_code == 200
+    purge = purge_state(thread)
+    assert (purge.state, purge.blobs_found, purge.blobs_deleted) == ("purged", 3, 3)
+
+
+def test_a_late_put_is_erased_by_the_second_pass(
+    bench: Workbench, client_api: Api, thread: int, purge_state: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C39: an address from before the close can still write; the purge settles behind its horizon only."""
+    issued = issue(client_api, thread).get_json()
+    client_api.close(thread)
+    purge = purge_state(thread)
+    assert purge.state == "purged"
+    assert purge.settled_at is None
+    horizon = purge.next_attempt_at - purge.closed_at
+    assert timedelta(minutes=34) < horizon < timedelta(minutes=36)
+    assert not bench.state.purges.run(thread)
+    assert put(client_api, issued) == 201
+    assert len(media(bench, thread)) == 1
+    monkeypatch.setattr(purges_module, "LATE", timedelta(minutes=-16))
+    table = bench.state.models.purges
+    with bench.state.database.write() as unit:
+        unit.connection.execute(table.update().values(next_attempt_at=table.c.closed_at))
+    assert bench.state.purges.run(thread)
+    assert media(bench, thread) == []
+    assert purge_state(thread).state == "settled"
+    assert purge_state(thread).blobs_deleted == 1
+
+
+def test_a_storage_that_is_away_holds_the_purge_up(
+    bench: Workbench, client_api: Api, thread: int, purge_state: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C38, C37: tried again, and not purged before the photos are gone."""
+    upload(client_api, thread)
+
+    def away(prefix: str) -> int:
+        raise OSError("no route to the storage")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.state.storage, "delete_prefix", away)
+        client_api.close(thread)
+    purge = purge_state(thread)
+    assert (purge.state, purge.attempts, purge.last_error) == ("requested", 1, "OSError")
+    assert purge.purged_at is None
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.state.storage, "delete_prefix", lambda prefix: 0)
+        table = bench.state.models.purges
+        with bench.state.database.write() as unit:
+            unit.connection.execute(table.update().values(next_attempt_at=table.c.closed_at))
+        assert not bench.state.purges.run(thread)
+    assert purge_state(thread).last_error == "BlobsLeft"
+
+
+def test_nothing_of_it_is_logged(client_api: Api, thread: int, caplog: pytest.LogCaptureFixture) -> None:
+    """C41: neither addresses nor paths, at any level."""
+    with caplog.at_level(logging.DEBUG):
+        issued = issue(client_api, thread).get_json()
+        put(client_api, issued)
+        answer = post(client_api, thread, issued["mediaPath"]).get_json()
+        client_api.call("GET", answer["media_url"])
+        refused(post(client_api, thread, issued["mediaPath"]))
+        client_api.close(thread)
+    written = caplog.text + "".join(str(record.__dict__) for record in caplog.records)
+    for secret in (issued["uploadUrl"], answer["media_url"], issued["mediaPath"]):
+        assert secret.rpartition("/")[2] not in written
