@@ -19,7 +19,7 @@ from .responses import answer, refusal
 log = logging.getLogger(__name__)
 
 DENIALS = frozenset({401, 403, 429})
-BEFORE_LOGIN = frozenset({"cross_site", "unauthenticated"})
+WITHOUT_LOGIN = frozenset({"cross_site", "unauthenticated", "bad_signature"})
 
 
 def register(blueprint: Blueprint) -> None:
@@ -38,7 +38,7 @@ def refused(error: ChatError) -> Response:
                 "chat": True,
                 "reason": error.code,
                 "endpoint": request.endpoint,
-                "userId": _user_id() if error.code not in BEFORE_LOGIN else None,
+                "userId": _user_id() if error.code not in WITHOUT_LOGIN else None,
             },
         )
     return refusal(error)
