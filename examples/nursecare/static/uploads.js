@@ -20,7 +20,7 @@ export async function typeOf(file) {
 export function objection(file, type, limits) {
   if (!limits.types.includes(type)) return `“${file.name}” is not a ${kinds(limits.types)} photo.`;
   if (file.size > limits.bytes) {
-    return `“${file.name}” is too big: ${megabytes(file.size)}, and a photo may have ${megabytes(limits.bytes)}.`;
+    return `“${file.name}” is too big: it has ${inUnits(file.size)}, and a photo may have ${inUnits(limits.bytes)}.`;
   }
 }
 
@@ -88,9 +88,11 @@ function answerOf(request) {
 }
 
 function kinds(types) {
-  return new Intl.ListFormat("en", { type: "disjunction" }).format(types.map((type) => type.split("/")[1].toUpperCase()));
+  const names = types.map((type) => type.split("/")[1].toUpperCase().replace("WEBP", "WebP"));
+  return new Intl.ListFormat("en-GB", { type: "disjunction" }).format(names);
 }
 
-function megabytes(bytes) {
-  return `${(bytes / 2 ** 20).toLocaleString("en", { maximumFractionDigits: 1 })} MB`;
+function inUnits(bytes) {
+  const [unit, name] = bytes < 2 ** 20 ? [2 ** 10, "KB"] : [2 ** 20, "MB"];
+  return `${(bytes / unit).toLocaleString("en", { maximumFractionDigits: 1 })} ${name}`;
 }
