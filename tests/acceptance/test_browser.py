@@ -249,8 +249,7 @@ def served(page: Page, image: Any) -> bytes:
 
 def test_a_photo_goes_from_one_browser_to_the_other(live: Live, sit_down: Callable[..., Page]) -> None:
     """C20, C24, C25, C41: upright and without what its camera wrote, small and large, by keyboard, until the close."""
-    place = {"latitude": 52.5163, "longitude": 13.3777}
-    client = sit_down("client", viewport={"width": 360, "height": 740}, geolocation=place, permissions=["geolocation"])
+    client = sit_down("client", viewport={"width": 360, "height": 740})
     admin = sit_down("admin", viewport={"width": 1100, "height": 860}, color_scheme="dark")
     client.add_init_script(COUNT_OBJECT_URLS)
     open_chat(client)
@@ -413,6 +412,46 @@ def test_a_photo_can_be_called_back_before_it_is_sent(live: Live, sit_down: Call
         assert picture.convert("RGB").getpixel((9, 9)) == (0, 0, 255)
     expect(client.locator(".message")).to_have_count(1)
     assert client.evaluate("objectUrls.size") == 0
+
+
+def test_a_close_ends_an_upload(live: Live, sit_down: Callable[..., Page]) -> None:
+    """C22, C41: nothing of a photo that was on its way stays on the page, and nobody tries it again."""
+    client, admin = sit_down("client"), sit_down("admin")
+    client.add_init_script(COUNT_OBJECT_URLS)
+    open_chat(client)
+    open_chat(admin)
+    tried = []
+    client.route("**/api/chat/media/*", lambda route: tried.append(route))  # which never get an answer
+    share(client, plain("PNG", "red", "one.png"), plain("PNG", "blue", "two.png"))
+    expect(client.locator(".sending img")).to_have_count(2)
+    admin.get_by_role("button", name="Close and erase").click()
+    expect(client.get_by_text("Its messages are erased")).to_be_visible()
+    expect(client.get_by_text("Not sent yet")).to_be_hidden()
+    client.wait_for_timeout(2000)
+    assert client.locator("#messages img").count() == client.evaluate("objectUrls.size") == 0
+    assert len(tried) == 1
+
+
+def test_what_is_sent_is_shown_while_the_stream_is_away(live: Live, sit_down: Callable[..., Page]) -> None:
+    """C21, C30: the answer to a post is as good; when the stream is back, nothing between was missed or comes twice."""
+    client, admin = sit_down("client"), sit_down("admin")
+    client.route("**/stream*", lambda route: route.abort())
+    client.get_by_role("link", name="Wound dressing at home").click()
+    client.get_by_role("button", name="Open the chat").click()
+    expect(client.get_by_role("status")).to_have_text("Reconnecting…")
+    open_chat(admin)
+    say(admin, "from the admin")
+    expect(admin.locator(".message:not(.sending)")).to_have_count(1)
+    say(client, "from the client")
+    expect(client.locator(".message:not(.sending)")).to_have_count(1)
+    share(client, jpeg())
+    photos(client, 1)
+    client.unroute("**/stream*")
+    expect(client.get_by_role("status")).to_have_text("Connected", timeout=20_000)
+    for page in (client, admin):
+        expect(page.locator(".message:not(.sending)")).to_have_count(3)
+        assert page.locator(".message").evaluate_all("all => all.map(one => one.dataset.seq)") == list("123")
+    assert texts(client)[:2] == ["from the admin", "from the client"]
 
 
 @pytest.mark.parametrize("live", [{"CHAT_SIGNED_URL_TTL": "2"}], indirect=True)

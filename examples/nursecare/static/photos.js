@@ -44,6 +44,7 @@ export function release(url) {
 export function forgetAll() {
   previews.forEach(release);
   dialog.close();
+  putAway();
 }
 
 // A button with the photo in a box of one size, so that nothing moves when it arrives; `before` is shown until then.
@@ -108,10 +109,12 @@ function enlarge(button, image, again) {
   dialog.showModal();
 }
 
-dialog.onclose = () => {
+function putAway() {
   shown = null;
   large.removeAttribute("src");
-};
+}
+
+dialog.onclose = putAway;
 dialog.onclick = (event) => {
   if (event.target === dialog) dialog.close(); // the backdrop
 };
