@@ -13,7 +13,7 @@ from flask import Flask
 
 from .extensions import chat, login_manager, migrate
 from .models import ServiceRequest, User, db
-from .pages import pages
+from .pages import api_docs, pages
 from .seed import seed_command
 
 HERE = Path(__file__).parent
@@ -45,6 +45,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     chat.init_app(app, db=db, user_model=User, request_model=ServiceRequest)
 
     app.register_blueprint(pages)
+    app.register_blueprint(api_docs)
     app.cli.add_command(seed_command)
     return app
 

@@ -1,17 +1,21 @@
-"""Login, logout, the client's requests, the admin's inbox, and the page with the chat."""
+"""Login, logout, the client's requests, the admin's inbox, the page with the chat, and the API's document."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, abort, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, abort, current_app, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_required, login_user, logout_user
+from flask_swagger_ui import get_swaggerui_blueprint
 
 from .extensions import chat
 from .models import ServiceRequest, User, db
 
 pages = Blueprint("pages", __name__)
+
+api_docs = get_swaggerui_blueprint("/api-docs", "")  # templates/index.template.html says which document
+api_docs.before_request(login_required(lambda: None))
 
 
 @pages.route("/login", methods=["GET", "POST"])
@@ -63,4 +67,5 @@ def show_request(request_id: int) -> str:
     service_request = db.session.get(ServiceRequest, request_id) or abort(404)
     if not (current_user.is_admin or service_request.client_id == current_user.id):
         abort(403)
-    return render_template("request.html", request=service_request)
+    limits = current_app.extensions["nursecare_chat"].config
+    return render_template("request.html", request=service_request, limits=limits)
