@@ -106,6 +106,11 @@ class Chat:
         """The current application's ``ChatThread`` and its siblings, for the host's own queries."""
         return current().models
 
+    @property
+    def config(self) -> configuration.ChatConfig:
+        """The current application's settings as they were read, for the host's own pages."""
+        return current().config
+
     def close_request(self, request: Any) -> bool:
         """Close the chat of ``request``, whose work is done, in the host's own transaction (C44).
 

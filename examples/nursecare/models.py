@@ -6,7 +6,7 @@ from datetime import date
 
 from flask_login import UserMixin
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import ForeignKey, String
+from sqlalchemy import ForeignKey, String, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from werkzeug.security import check_password_hash, generate_password_hash
 
@@ -60,5 +60,6 @@ class ServiceRequest(db.Model):
     title: Mapped[str] = mapped_column(String(200))
     details: Mapped[str] = mapped_column(String(1000))
     visit_on: Mapped[date]
+    done: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     client: Mapped[User] = relationship()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, abort, current_app, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, abort, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_required, login_user, logout_user
 from flask_swagger_ui import get_swaggerui_blueprint
@@ -67,5 +67,17 @@ def show_request(request_id: int) -> str:
     service_request = db.session.get(ServiceRequest, request_id) or abort(404)
     if not (current_user.is_admin or service_request.client_id == current_user.id):
         abort(403)
-    limits = current_app.extensions["nursecare_chat"].config
-    return render_template("request.html", request=service_request, limits=limits)
+    return render_template("request.html", request=service_request, limits=chat.config)
+
+
+@pages.post("/requests/<int:request_id>/done")
+@login_required
+def complete_request(request_id: int) -> ResponseReturnValue:
+    """The work is done: so is the talk about it, in the same transaction."""
+    if not current_user.is_admin:
+        abort(403)
+    service_request = db.session.get(ServiceRequest, request_id) or abort(404)
+    service_request.done = True
+    chat.close_request(service_request)
+    db.session.commit()
+    return redirect(url_for("pages.show_request", request_id=request_id))

@@ -60,6 +60,7 @@ def document(chat: ChatState) -> dict[str, Any]:
     }
     for method, rule, view in ROUTES:
         path, operation = rule, _operation(view.__name__, view.description, method)
+        operation["tags"] = [view.__module__.rpartition(".")[2]]
         for placeholder, name in re.findall(r"(<(?:[a-z_]+:)?([a-z_]+)>)", rule):
             shown, schema = in_path[name]
             path = path.replace(placeholder, f"{{{shown}}}")

@@ -154,6 +154,20 @@ def test_a_page_survives_a_restart_of_the_server(live: Live, sit_down: Callable[
         restarted.end()
 
 
+def test_the_request_is_done(live: Live, sit_down: Callable[..., Page]) -> None:
+    """C44: the host completes the request and closes its chat in one transaction; the client's page sees the end."""
+    client, admin = sit_down("client"), sit_down("admin")
+    open_chat(client)
+    say(client, "Thank you, all is well.")
+    admin.get_by_role("link", name="Wound dressing at home").click()
+    admin.get_by_role("button", name="Mark as done").click()
+    expect(admin.get_by_text("· done")).to_be_visible()
+    expect(client.get_by_text("Its messages are erased.")).to_be_visible()
+    expect(client.get_by_role("status")).to_have_text("Closed")
+    client.get_by_role("link", name="Your requests").click()
+    expect(client.get_by_text("chat erased")).to_be_visible()
+
+
 def test_login_page(live: Live, sit_down: Callable[..., Page], browser: Browser) -> None:
     """The reference host: a wrong password is said, a person without requests sees so."""
     nurse = sit_down("nurse")
