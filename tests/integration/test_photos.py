@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from PIL import Image
 
+from nursecare_chat.errors import ThreadClosed
 from nursecare_chat.models import utcnow
 from nursecare_chat.service import images as images_module
 from nursecare_chat.storage import names
@@ -153,6 +154,16 @@ def test_who_may_upload(bench: Workbench, client_api: Api, admin_api: Api, threa
         response = issue(api, thread)
         assert (response.status_code, response.get_json()["code"]) == (403, "thread_closed")
     assert issue(bench.login("nurse"), thread).get_json()["code"] == "forbidden"
+
+
+def test_a_wish_that_passed_the_gates_before_the_close(bench: Workbench, client_api: Api, thread: int) -> None:
+    """C24: what counts the waiting ones also proves the thread open."""
+    client_api.close(thread)
+    with bench.app.app_context():
+        sender = bench.host.user_id("client")
+        with pytest.raises(ThreadClosed):
+            bench.state.uploads.issue(thread, sender, "image/jpeg", 1)
+    assert uploads(bench) == []
 
 
 def test_five_may_wait(bench: Workbench, client_api: Api, admin_api: Api, thread: int) -> None:

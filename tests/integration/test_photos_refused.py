@@ -110,6 +110,7 @@ def test_what_is_no_such_picture(bench: Workbench, client_api: Api, thread: int,
     assert media(bench, thread) == []
     smuggle(bench, path, picture(content_type, size=(2, 2)))
     refused(post(client_api, thread, path))
+    assert media(bench, thread) == [path]  # looked at no more
     assert client_api.thread(thread).get_json()["lastSeq"] == 0
 
 
