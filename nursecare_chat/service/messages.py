@@ -80,7 +80,7 @@ class Messages:
         threads, messages = self._threads, self._messages
         advance: dict[str, Any] = {"last_seq": threads.c.last_seq + 1}
         if as_admin:
-            advance["admin_id"] = sa.func.coalesce(threads.c.admin_id, sender_id)
+            advance["admin_id"] = sa.func.coalesce(threads.c.admin_id, sa.literal(sender_id, threads.c.admin_id.type))
         take_seq = (
             threads.update()
             .where(threads.c.id == thread_id, threads.c.status == "open")
