@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "state": {"config", "keys", "metrics", "models", "service", "stream", "tasks"},
     "api": {"errors", "config", "keys", "service", "state", "stream"},
     "tasks": set(),
-    "cli": {"errors", "install_migrations", "state", "tasks"},
+    "cli": {"errors", "install_migrations", "service", "state", "tasks"},
     "extension": {
         "errors", "config", "keys", "metrics", "models", "policy", "service", "state", "stream", "api", "tasks",
         "cli",
