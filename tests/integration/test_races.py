@@ -17,10 +17,18 @@ from ..support.sse import Reader
 ENV = {"CHAT_STREAM_HEARTBEAT": "5", "CHAT_MAX_STREAMS_PER_USER": "off"}
 
 
-@pytest.fixture(params=["gevent", "two-gevent"])
+SERVERS = [
+    ("gevent", "reference"),
+    ("two-gevent", "reference"),
+    ("two-gevent", "reference-postgresql"),
+    ("gthread", "foreign-postgresql"),
+]
+
+
+@pytest.fixture(params=SERVERS, ids="-".join)
 def live(request: pytest.FixtureRequest, live_servers: Callable[..., Live]) -> Live:
-    """One process, and two on one database with doorbells of their own."""
-    return live_servers(request.param, "reference", **ENV)
+    """One process, and two on one database with doorbells of their own; PostgreSQL with greenlets and with threads."""
+    return live_servers(*request.param, **ENV)
 
 
 class Reconnecting(threading.Thread):

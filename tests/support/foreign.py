@@ -75,7 +75,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     timeout = "timeout" if sqlite else "connect_timeout"
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"connect_args": {timeout: 3}}
     db.init_app(app)
-    migrate.init_app(app, db, directory=os.environ.get("FOREIGN_MIGRATIONS", "migrations"))
+    migrate.init_app(app, db, directory=os.environ.get("HOST_MIGRATIONS", "migrations"))
 
     login = LoginManager(app)
     login.login_view = "sign_in"

@@ -21,11 +21,12 @@ from werkzeug.serving import make_server
 
 ROOT = Path(__file__).resolve().parents[2]
 
+GUNICORN = "gunicorn --no-control-socket --keep-alive 5"
 COMMANDS = {
-    "gevent": "gunicorn --no-control-socket -k gevent --graceful-timeout 3 -b 127.0.0.1:{port} {wsgi}",
-    "two-gevent": "gunicorn --no-control-socket -k gevent -w 2 --graceful-timeout 3 -b 127.0.0.1:{port} {wsgi}",
-    "gthread": "gunicorn --no-control-socket -k gthread --threads 40 --graceful-timeout 3 -b 127.0.0.1:{port} {wsgi}",
-    "sync": "gunicorn --no-control-socket -k sync -b 127.0.0.1:{port} {wsgi}",
+    "gevent": f"{GUNICORN} -k gevent --graceful-timeout 3 -b 127.0.0.1:{{port}} {{wsgi}}",
+    "two-gevent": f"{GUNICORN} -k gevent -w 2 --graceful-timeout 3 -b 127.0.0.1:{{port}} {{wsgi}}",
+    "gthread": f"{GUNICORN} -k gthread --threads 40 --graceful-timeout 3 -b 127.0.0.1:{{port}} {{wsgi}}",
+    "sync": f"{GUNICORN} -k sync -b 127.0.0.1:{{port}} {{wsgi}}",
     "development": "flask --app {wsgi} run --port {port}",
 }
 
