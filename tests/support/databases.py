@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 import sqlalchemy as sa
 from psycopg import sql
 
@@ -46,6 +47,7 @@ class Databases:
         self._files: dict[str, Path] = {}
         self._pools: dict[str, Pool] = {}
         self._server: Server | None = None
+        self._missing = ""
 
     def take(self, kind: str, name: str, folder: Path, fill: Fill) -> Database:
         """A database of ``kind`` for the host ``name``, as ``fill`` leaves it."""
@@ -79,8 +81,14 @@ class Databases:
         """A server on which databases may be made."""
         if named := os.environ.get("TEST_POSTGRESQL_URL"):
             return sa.make_url(named).set(drivername="postgresql+psycopg")
+        if self._missing:
+            pytest.fail(self._missing, pytrace=False)
         if self._server is None:
-            self._server = Server()
+            try:
+                self._server = Server()
+            except AssertionError as error:
+                self._missing = str(error)
+                pytest.fail(self._missing, pytrace=False)
         return self._server.url
 
     def close(self) -> None:

@@ -120,7 +120,8 @@ class Server:
     def _reachable(self, bin: Path) -> Path:
         """``bin``, or a copy of its installation where another user cannot get at it (a checkout in root's home)."""
         with suppress(OSError):
-            if not subprocess.run([bin / "postgres", "--version"], capture_output=True, **self._as).returncode:
+            tried = [bin / "postgres", "--version"]
+            if not subprocess.run(tried, cwd=self.folder, capture_output=True, **self._as).returncode:
                 return bin
         installation, package = bin.parent, bin.parent.parent
         copied = self.folder / package.name / installation.name
