@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from ..support.browser import launch
+from ..support.databases import Databases
 from ..support.live import Live
 from ..support.servers import ROOT, Process, Server
 
@@ -35,10 +36,10 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def live(request: pytest.FixtureRequest, tmp_path: Path, templates: Callable[[str], Path | None]) -> Iterator[Live]:
+def live(request: pytest.FixtureRequest, tmp_path: Path, databases: Databases) -> Iterator[Live]:
     """The reference host and its worker; a test's indirect parameter adds to the settings."""
     settings = {"CHAT_STREAM_HEARTBEAT": "5", **getattr(request, "param", {})}
-    live = Live("gevent", "reference", tmp_path, templates("reference"), settings)
+    live = Live("gevent", "reference", tmp_path, databases, settings)
     worker = Process(
         [sys.executable, "-m", "flask", "--app", live.bench.host.wsgi, "chat", "worker"],
         tmp_path / "worker.log",

@@ -8,8 +8,9 @@ from typing import Any
 
 import httpx
 
-from .hosts import HOSTS, RATED, Workbench
-from .servers import Server
+from .databases import Databases
+from .hosts import HOSTS, UNLIMITED, Workbench
+from .servers import NO_TLS, Server
 from .sse import Reader
 
 
@@ -18,8 +19,9 @@ class Person:
 
     def __init__(self, url: str, who: str) -> None:
         self.who = who
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-        self.http = httpx.Client(base_url=url, timeout=60, limits=limits)
+        # Given up before the server gives it up, or a request may go into a connection that is just being closed.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=1)
+        self.http = httpx.Client(base_url=url, timeout=60, limits=limits, verify=NO_TLS)
         answer = self.http.post("/login", json={"email": f"{who}@nursecare.test", "password": "demo"})
         assert answer.status_code == 200, answer.text
 
@@ -45,18 +47,13 @@ class Person:
 class Live:
     """``kind`` of server over a database of ``host``; the workbench beside it is another process's view of it."""
 
-    def __init__(self, kind: str, host: str, folder: Path, template: Path | None, env: Mapping[str, str]) -> None:
-        self.bench = Workbench(HOSTS[host], folder, template, {"SECRET_KEY": "live"})
+    def __init__(self, kind: str, host: str, folder: Path, databases: Databases, env: Mapping[str, str]) -> None:
+        self.bench = Workbench(HOSTS[host], folder, databases, {"SECRET_KEY": "live"})
         self.server = Server(
             kind,
             self.bench.host.wsgi,
             folder,
-            {
-                "NURSECARE_DATABASE_URL": self.bench.url,
-                "CHAT_ENABLED": "true",
-                **{f"CHAT_RATE_{what}": "off" for what in RATED},
-                **env,
-            },
+            {"NURSECARE_DATABASE_URL": self.bench.url, "CHAT_ENABLED": "true", **UNLIMITED, **env},
         )
         self._people: list[Person] = []
 
