@@ -150,6 +150,8 @@ class Database:
             unit = yield from self._write_sqlite()
         else:
             with translated(), self.engine.begin() as connection:
+                # For this transaction alone: behind a pooler the connection is somebody else's next time.
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(sqlite.LOCK_TIMEOUT * 1000)}")
                 unit = UnitOfWork(connection)
                 yield unit
         unit.committed()

@@ -116,3 +116,35 @@ def test_times_are_utc_whatever_the_servers_zone(make_bench: Callable[..., Workb
     thread = bench.login("client").open(1).get_json()["threadId"]
     opened_at = bench.state.threads.get(thread).opened_at
     assert abs(opened_at.replace(tzinfo=UTC).timestamp() - time.time()) < 60
+
+
+def test_a_row_that_stays_locked(make_bench: Callable[..., Workbench], monkeypatch: pytest.MonkeyPatch) -> None:
+    """C10, C13: posts wait for a bounded time, then 503; those who only read wait for nobody."""
+    monkeypatch.setattr("nursecare_chat.service.sqlite.LOCK_TIMEOUT", 0.5)
+    bench = make_bench(REFERENCE)
+    api = bench.login("client")
+    thread = api.open(1).get_json()["threadId"]
+    with connect(sa.make_url(bench.url)) as blocker:
+        blocker.autocommit = False
+        blocker.execute("SELECT * FROM chat_threads FOR UPDATE")
+        refused = api.say(thread)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+        assert api.messages(thread).status_code == 200
+        blocker.rollback()
+    assert api.say(thread).get_json()["seq"] == 1
+
+
+def test_a_host_that_locks_its_user_in_the_same_request(
+    make_bench: Callable[..., Workbench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C7, C10: what the host holds, our foreign key waits for; the request is refused, it does not stand still."""
+    monkeypatch.setattr("nursecare_chat.service.sqlite.LOCK_TIMEOUT", 0.5)
+    bench = make_bench(REFERENCE)
+    db, user = bench.host.db, bench.host.user_model
+    lock = sa.select(user.id).with_for_update()
+    locks: list[bool] = []
+    bench.app.before_request(lambda: (db.session.execute(lock).all() if locks else None) and None)
+    thread = bench.login("client").open(1).get_json()["threadId"]
+    locks.append(True)
+    refused = bench.login("client").say(thread)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
