@@ -10,8 +10,17 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from .support.databases import Databases
 from .support.hosts import HOSTS, Api, Workbench
 from .support.live import Live
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one real server run in one process, so that it is started once."""
+    for item in items:
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        if "live" in parameters:
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{parameters['live']}"))
 
 
 @pytest.fixture(autouse=True)
@@ -20,31 +29,22 @@ def _push_request_context() -> None:
 
 
 @pytest.fixture(scope="session")
-def templates(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path | None]:
-    """A database with tables and people for each host, made once."""
-    made: dict[str, Path] = {}
-
-    def template(name: str) -> Path | None:
-        if name == "memory":
-            return None
-        if name not in made:
-            bench = Workbench(HOSTS[name], tmp_path_factory.mktemp(name), None)
-            bench.close()
-            made[name] = bench.path
-        return made[name]
-
-    return template
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """Where benches get theirs."""
+    databases = Databases(tmp_path_factory.mktemp("databases"))
+    yield databases
+    databases.close()
 
 
 @pytest.fixture
-def make_bench(tmp_path: Path, templates: Callable[[str], Path | None]) -> Iterator[Callable[..., Workbench]]:
+def make_bench(tmp_path: Path, databases: Databases) -> Iterator[Callable[..., Workbench]]:
     """Make applications: ``make_bench("foreign", CHAT_MAX_TEXT=10)``."""
     benches: list[Workbench] = []
 
     def make(name: str = "reference", **config: Any) -> Workbench:
         folder = tmp_path / str(len(benches))
         folder.mkdir()
-        benches.append(Workbench(HOSTS[name], folder, templates(name), config))
+        benches.append(Workbench(HOSTS[name], folder, databases, config))
         return benches[-1]
 
     yield make
@@ -95,16 +95,14 @@ def thread(client_api: Api) -> int:
 
 
 @pytest.fixture(scope="session")
-def live_servers(
-    tmp_path_factory: pytest.TempPathFactory, templates: Callable[[str], Path | None]
-) -> Iterator[Callable[..., Live]]:
+def live_servers(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Iterator[Callable[..., Live]]:
     """Servers that tests share: one for each (kind, host, settings); every test takes a thread of its own there."""
     running: dict[Any, Live] = {}
 
     def serve(kind: str, host: str = "reference", **env: str) -> Live:
         key = (kind, host, *sorted(env.items()))
         if key not in running:
-            running[key] = Live(kind, host, tmp_path_factory.mktemp(kind), templates(host), env)
+            running[key] = Live(kind, host, tmp_path_factory.mktemp(kind), databases, env)
         return running[key]
 
     yield serve

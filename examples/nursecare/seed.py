@@ -36,11 +36,10 @@ def seed() -> bool:
         users[email].set_password(PASSWORD)
     db.session.add_all([*roles.values(), *users.values()])
     db.session.flush()
-    for request_id, email, title, details, days in REQUESTS:
+    for _, email, title, details, days in REQUESTS:
         visit = date.today() + timedelta(days=days)
-        db.session.add(
-            ServiceRequest(id=request_id, client_id=users[email].id, title=title, details=details, visit_on=visit)
-        )
+        # The database counts the ids: one that is given here would not advance PostgreSQL's sequence.
+        db.session.add(ServiceRequest(client_id=users[email].id, title=title, details=details, visit_on=visit))
     db.session.commit()
     return True
 

@@ -16,6 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from ..support.browser import launch
+from ..support.databases import Databases
 from ..support.live import Live
 from ..support.servers import ROOT, Process, Server
 
@@ -32,8 +33,8 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def live(tmp_path: Path, templates: Callable[[str], Path | None]) -> Iterator[Live]:
-    live = Live("gevent", "reference", tmp_path, templates("reference"), {"CHAT_STREAM_HEARTBEAT": "5"})
+def live(tmp_path: Path, databases: Databases) -> Iterator[Live]:
+    live = Live("gevent", "reference", tmp_path, databases, {"CHAT_STREAM_HEARTBEAT": "5"})
     worker = Process(
         [sys.executable, "-m", "flask", "--app", live.bench.host.wsgi, "chat", "worker"],
         tmp_path / "worker.log",

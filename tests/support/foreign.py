@@ -66,12 +66,14 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.config.update(
         SECRET_KEY="of the foreign host",
         SQLALCHEMY_DATABASE_URI=os.environ.get("NURSECARE_DATABASE_URL", "sqlite://"),
-        SQLALCHEMY_ENGINE_OPTIONS={"connect_args": {"timeout": 3}},
         CHAT_ENABLED=True,
         RATELIMIT_STORAGE_URI="memory://",
         RATELIMIT_HEADERS_ENABLED=True,
     )
     app.config.update(config or {})
+    sqlite = app.config["SQLALCHEMY_DATABASE_URI"].startswith("sqlite")
+    timeout = "timeout" if sqlite else "connect_timeout"
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"connect_args": {timeout: 3}}
     db.init_app(app)
     migrate.init_app(app, db, directory=os.environ.get("FOREIGN_MIGRATIONS", "migrations"))
 

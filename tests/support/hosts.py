@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import uuid
 from collections.abc import Mapping
 from datetime import date
@@ -20,23 +19,32 @@ from examples.nursecare import models as reference_models
 from examples.nursecare.seed import seed as seed_reference
 
 from . import foreign
+from .databases import Databases
 
 reference_models.generate_password_hash = partial(generate_password_hash, method="pbkdf2:sha256:1")  # quick logins
 
-RATED = ("OPEN", "POST", "UPLOAD")
 PEOPLE = ("admin", "admin2", "client", "client2", "nurse")
-TESTING = {"TESTING": True, "CHAT_QUEUE_URL": "memory://", **{f"CHAT_RATE_{what}": "off" for what in RATED}}
+UNLIMITED = {"CHAT_RATE_POST": "off", "CHAT_RATE_OPEN": "off", "CHAT_RATE_UPLOAD": "off"}
+TESTING = {"TESTING": True, "CHAT_QUEUE_URL": "memory://", **UNLIMITED}
 
 
 class Host:
-    """A host application with its people and requests 1, 2 (of ``client``) and 3 (of ``client2``)."""
+    """A host application with its people and requests 1, 2 (of ``client``) and 3 (of ``client2``).
 
-    name = "reference"
+    :param database: ``sqlite``; ``memory``, as a host's own tests have it: one connection for everybody (C10); or
+        ``postgresql``.
+    """
+
+    application = "reference"
     wsgi = "examples.nursecare:create_app()"
     db = reference_models.db
     user_model: Any = reference_models.User
     request_model: Any = reference_models.ServiceRequest
     mail = "email"
+
+    def __init__(self, database: str = "sqlite") -> None:
+        self.database = database
+        self.name = {"sqlite": self.application, "memory": "memory"}.get(database, f"{self.application}-{database}")
 
     def create_app(self, url: str, config: Mapping[str, Any]) -> Flask:
         return examples.nursecare.create_app({"SECRET_KEY": "test", "SQLALCHEMY_DATABASE_URI": url, **config})
@@ -46,6 +54,15 @@ class Host:
         with app.app_context():
             self.db.create_all()
             self.seed()
+
+    def fill(self, url: str) -> list[str]:
+        """The same at ``url``; the tables' names, parents first."""
+        app = self.create_app(url, TESTING)
+        self.create_schema(app)
+        with app.app_context():
+            self.db.session.remove()
+            self.db.engine.dispose()
+        return [table.name for table in self.db.metadata.sorted_tables]
 
     def seed(self) -> None:
         seed_reference()
@@ -80,7 +97,7 @@ class Host:
 
 
 class ForeignHost(Host):
-    name = "foreign"
+    application = "foreign"
     wsgi = "tests.support.foreign:create_app()"
     db = foreign.db
     user_model = foreign.Person
@@ -110,32 +127,23 @@ class ForeignHost(Host):
         self.db.session.commit()
 
 
-class MemoryHost(Host):
-    """The reference on in-memory SQLite, as a host's own tests have it: one connection for everybody (C10)."""
-
-    name = "memory"
-
-
-HOSTS: dict[str, Host] = {host.name: host for host in (Host(), ForeignHost(), MemoryHost())}
+HOSTS: dict[str, Host] = {
+    host.name: host for host in (Host(), ForeignHost(), Host("memory"), Host("postgresql"), ForeignHost("postgresql"))
+}
 
 
 class Workbench:
     """One application of a host with its own database, and clients for its people."""
 
-    def __init__(
-        self, host: Host, folder: Path, template: Path | None, config: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, host: Host, folder: Path, databases: Databases, config: Mapping[str, Any] | None = None) -> None:
         self.host = host
         self.folder = folder
-        self.path = folder / "host.db"
-        self.url = "sqlite://" if host.name == "memory" else f"sqlite:///{self.path}"
-        if template is not None:
-            shutil.copy(template, self.path)
-        self.app = host.create_app(
-            self.url, {**TESTING, "CHAT_STORAGE_URL": f"file://{folder}/media", **(config or {})}
-        )
+        self.database = databases.take(host.database, host.name, folder, host.fill)
+        self.url, self.path = self.database.url, self.database.path
+        storage = {"CHAT_STORAGE_URL": f"file://{folder}/media"}
+        self.app = host.create_app(self.url, {**TESTING, **storage, **(config or {})})
         self.app.instance_path = str(folder)
-        if template is None:
+        if host.database == "memory":
             host.create_schema(self.app)
         self.state = self.app.extensions["nursecare_chat"]
 
@@ -155,6 +163,7 @@ class Workbench:
             self.host.db.session.remove()
             for engine in self.host.db.engines.values():
                 engine.dispose()
+        self.database.give_back()
 
 
 class Api:

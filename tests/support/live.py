@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 
-from .hosts import HOSTS, RATED, Workbench
+from .databases import Databases
+from .hosts import HOSTS, UNLIMITED, Workbench
 from .servers import Server
 from .sse import Reader
 
@@ -45,18 +46,13 @@ class Person:
 class Live:
     """``kind`` of server over a database of ``host``; the workbench beside it is another process's view of it."""
 
-    def __init__(self, kind: str, host: str, folder: Path, template: Path | None, env: Mapping[str, str]) -> None:
-        self.bench = Workbench(HOSTS[host], folder, template, {"SECRET_KEY": "live"})
+    def __init__(self, kind: str, host: str, folder: Path, databases: Databases, env: Mapping[str, str]) -> None:
+        self.bench = Workbench(HOSTS[host], folder, databases, {"SECRET_KEY": "live"})
         self.server = Server(
             kind,
             self.bench.host.wsgi,
             folder,
-            {
-                "NURSECARE_DATABASE_URL": self.bench.url,
-                "CHAT_ENABLED": "true",
-                **{f"CHAT_RATE_{what}": "off" for what in RATED},
-                **env,
-            },
+            {"NURSECARE_DATABASE_URL": self.bench.url, "CHAT_ENABLED": "true", **UNLIMITED, **env},
         )
         self._people: list[Person] = []
 

