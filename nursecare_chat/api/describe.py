@@ -16,6 +16,7 @@ JSON = "application/json"
 class Description:
     """
     :ivar query: the schema that validates the query; :ivar body: the one that validates a JSON body.
+    :ivar headers: optional ones that it looks at.
     :ivar takes: the content types of a body that is no JSON.
     :ivar answer: the schema of a JSON answer; :ivar gives: the content types of another one.
     :ivar status: of success; :ivar also: other successes, with their meaning.
@@ -27,6 +28,7 @@ class Description:
     note: str = ""
     query: type[Schema] | None = None
     body: type[Schema] | None = None
+    headers: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
     answer: type[Schema] | None = None
     gives: tuple[str, ...] = (JSON,)

@@ -35,6 +35,7 @@ EXPLAINED = {
 }
 EVERYWHERE = (501, 503)
 WITH_LOGIN = (400, 401, 413)
+WITH_RETRY = (429, 503)
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 
 
@@ -66,7 +67,20 @@ def document(chat: ChatState) -> dict[str, Any]:
             path = path.replace(placeholder, f"{{{shown}}}")
             operation["parameters"].insert(0, {"in": "path", "name": shown, "required": True, "schema": schema})
         spec.path(path, operations={method.lower(): operation})
-    return spec.to_dict()
+    shown = spec.to_dict()
+    shown["components"]["schemas"]["PostMessageBody"]["oneOf"] = [_message(kind) for kind in schemas.MESSAGE_TYPES]
+    return shown
+
+
+def _message(kind: str) -> dict[str, Any]:
+    """What a message of this type needs; the other types' fields may only be null."""
+    properties: dict[str, Any] = {"type": {"const": kind}}
+    for other, names in schemas.CONTENT_FIELDS.items():
+        for name in names:
+            properties[name] = {"not": {"type": "null"}} if other == kind else {"type": "null"}
+    if kind == "text":
+        properties["text"] = {"type": "string", "pattern": r"\S"}
+    return {"properties": properties, "required": list(schemas.CONTENT_FIELDS[kind])}
 
 
 def _operation(name: str, described: Description, method: str) -> dict[str, Any]:
@@ -75,7 +89,10 @@ def _operation(name: str, described: Description, method: str) -> dict[str, Any]
         "summary": described.summary,
         "description": described.note,
         "security": [] if described.signed else [{LOGIN: []}],
-        "parameters": [{"in": "query", "schema": described.query}] if described.query is not None else [],
+        "parameters": [
+            *({"in": "header", "name": name, "schema": {"type": "string"}} for name in described.headers),
+            *([{"in": "query", "schema": described.query}] if described.query is not None else []),
+        ],
         "responses": {},
     }
     if described.body is not None:
@@ -94,6 +111,8 @@ def _operation(name: str, described: Description, method: str) -> dict[str, Any]
     common = EVERYWHERE if described.signed else (*EVERYWHERE, *WITH_LOGIN, *((403,) if method in UNSAFE else ()))
     for status in sorted({*described.errors, *common}):
         responses[str(status)] = {"description": EXPLAINED[status], "content": {JSON: {"schema": schemas.Error}}}
+        if status in WITH_RETRY:
+            responses[str(status)]["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}}
     return operation
 
 
@@ -128,4 +147,10 @@ def _shape(field: Any, chat: ChatState) -> dict[str, Any]:
         return {"format": "date-time"}
     if field.name == "contentType" and field.parent is not None:
         return {"enum": list(config.allowed_image_mime)}
+    if field.parent is not None and isinstance(field.parent, schemas.PostMessageBody):
+        # Python's \A and \Z are unknown to JSON Schema, whose ^ and $ are what they are.
+        return {
+            "text": {"maxLength": config.max_text},
+            "clientMessageId": {"pattern": "^[ -~]{1,64}$"},
+        }.get(field.name, {})
     return {}

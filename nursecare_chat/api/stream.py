@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
     note="Server-Sent Events `MessageCreated` (a message with its `threadId`), `ThreadClosed`, and `reset` for a"
     " position that means nothing here. The header `Last-Event-ID`, or `lastEventId` in the query, resumes.",
     query=schemas.StreamQuery,
+    headers=("Last-Event-ID",),
     gives=("text/event-stream",),
     also={204: "There is nothing more to come."},
     errors=(403, 404),

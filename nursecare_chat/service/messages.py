@@ -18,6 +18,7 @@ from ..metrics import Metrics
 from ..models import ChatModels, utcnow
 from ..signals import Emit, message_created
 from ..stream.doorbell import Ring
+from .paging import newest
 from .unit_of_work import Database
 from .uploads import Uploads
 
@@ -183,17 +184,9 @@ class Messages:
     def page(self, thread_id: int, cursor: int | None, limit: int) -> tuple[list[Row[Any]], int | None]:
         """The newest ``limit`` messages with ``id < cursor``, oldest first, and the next cursor (C19)."""
         messages = self._messages
-        query = sa.select(messages).where(messages.c.thread_id == thread_id)
+        query = newest(messages, {"thread_id": thread_id}, cursor, limit + 1, self._database.dialect)
         with self._database.read() as connection:
-            if cursor is not None:
-                query = query.where(messages.c.id < cursor)
-                # A cursor of ours is a message here: its seq lets the (thread_id, seq) index start at the right place.
-                at = connection.scalar(
-                    sa.select(messages.c.seq).where(messages.c.id == cursor, messages.c.thread_id == thread_id)
-                )
-                if at is not None:
-                    query = query.where(messages.c.seq < at)
-            rows = connection.execute(query.order_by(messages.c.seq.desc()).limit(limit + 1)).all()
+            rows = connection.execute(query).all()
         page = list(reversed(rows[:limit]))
         return page, page[0].id if len(rows) > limit else None
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row
 
 from ..errors import DatabaseError
 from ..metrics import Metrics
-from ..models import ChatModels, utcnow
+from ..models import ChatModels, now, utcnow
 from ..signals import Emit, thread_purged
 from ..storage import names
 from ..storage.base import BlobStorage
@@ -142,8 +142,8 @@ class Purges:
 
     def _is_due(self) -> sa.ColumnElement[bool]:
         purges = self._purges
-        free = purges.c.lease_until.is_(None) | (purges.c.lease_until <= utcnow())
-        return (purges.c.next_attempt_at <= utcnow()) & free
+        free = purges.c.lease_until.is_(None) | (purges.c.lease_until <= now())
+        return (purges.c.next_attempt_at <= now()) & free
 
     def _lease(self, thread_id: int, owner: str) -> Row[Any] | None:
         """Take the purge for :data:`LEASE` seconds of the database's clock; ``attempts`` counts this one."""
@@ -190,11 +190,16 @@ class Purges:
             names += ["text", "latitude", "longitude", "sealed", "client_message_id", "client_message_key"]
         columns = [messages.c[name] for name in names]
         full = sa.or_(*(column.is_not(None) for column in columns))
-        some = sa.select(messages.c.id).where(messages.c.thread_id == thread_id, full).limit(BATCH)
-        erase = messages.update().where(messages.c.id.in_(some)).values({column: None for column in columns})
+        some = (
+            sa.select(messages.c.id).where(messages.c.thread_id == thread_id, full).order_by(messages.c.id).limit(BATCH)
+        )
+        empty, place = {column: None for column in columns}, 0
         while True:
+            ids = some.where(messages.c.id > place)  # behind what is empty already
+            erase = messages.update().where(messages.c.id.in_(ids)).values(empty).returning(messages.c.id)
             with self._database.write() as unit:
-                count = unit.connection.execute(erase).rowcount
+                erased = unit.connection.scalars(erase).all()
+                count, place = len(erased), max(erased, default=place)
                 redacted = self._purges.c.rows_redacted + count
                 self._update(unit.connection, thread_id, owner, lease_until=utcnow(LEASE), rows_redacted=redacted)
             total += count
@@ -229,8 +234,8 @@ class Purges:
             .where(uploads.c.thread_id == thread_id)
         )
         ends = [
-            (now, max(expires_at, closed_at) if open_ else expires_at)
-            for now, closed_at, expires_at, open_ in connection.execute(query)
+            (at, max(expires_at, closed_at) if open_ else expires_at)
+            for at, closed_at, expires_at, open_ in connection.execute(query)
         ]
         latest = max((end + LATE for _, end in ends), default=None)
         return latest if latest is not None and latest > ends[0][0] else None

@@ -17,6 +17,7 @@ from ..signals import Emit, thread_closed, thread_opened
 from ..stream.doorbell import Ring
 from .access import Access
 from .lookup import find
+from .paging import newest
 from .purges import Purges
 from .unit_of_work import Database, follow_up
 
@@ -65,26 +66,18 @@ class Threads:
         policy does not let them view is left out, so a page may be shorter.
         """
         threads, user_id = self._threads, self._access.user_id(user)
-        concerned = [threads.c.client_id == user_id]
+        concerned: list[dict[str, Any]] = [{"client_id": user_id}]
         if self._access.is_admin(user):
-            concerned += [threads.c.admin_id == user_id, threads.c.admin_id.is_(None)]
-        conditions = []
-        if status is not None:
-            conditions.append(threads.c.status == status)
-        if cursor is not None:
-            conditions.append(threads.c.id < cursor)
-        # One walk down an index for each reason; OR would walk down the whole table to find what is rare.
-        newest = [
-            sa.select(threads.c.id).where(reason, *conditions).order_by(threads.c.id.desc()).limit(limit + 1).subquery()
+            concerned += [{"admin_id": user_id}, {"admin_id": None}]
+        # One walk down an index for each reason and status; OR would walk down the whole table to find what is rare.
+        walks = [
+            newest(threads, {**reason, "status": kind}, cursor, limit + 1, self._database.dialect)
             for reason in concerned
+            for kind in ("open", "closed")
+            if status in (None, kind)
         ]
-        ids = sa.union(*(sa.select(part.c.id) for part in newest)).subquery()
-        query = (
-            sa.select(threads)
-            .where(threads.c.id.in_(sa.select(ids.c.id)))
-            .order_by(threads.c.id.desc())
-            .limit(limit + 1)
-        )
+        found = sa.union(*(sa.select(walk.subquery()) for walk in walks)).subquery()
+        query = sa.select(found).order_by(found.c.id.desc()).limit(limit + 1)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
         page = rows[:limit]

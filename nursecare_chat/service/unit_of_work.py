@@ -89,6 +89,10 @@ class Database:
                     self._engine = self._make_engine(self._host_engine())
         return self._engine
 
+    @property
+    def dialect(self) -> str:
+        return self.engine.dialect.name
+
     def after_fork(self) -> None:
         """The child makes connections of its own; the parent's stay open for the parent."""
         self._setup, self._turn = threading.Lock(), threading.RLock()

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row
 from ..errors import ChatError, ThreadClosed, TooManyUploads, ValidationFailed
 from ..keys import wire
 from ..metrics import Metrics
-from ..models import ChatModels, utcnow
+from ..models import ChatModels, now, utcnow
 from ..storage import names
 from ..storage.base import BlobStorage, SignedPut
 from .images import Images, NotAnImage
@@ -95,13 +95,13 @@ class Uploads:
             raise ThreadClosed()
 
     def _require_room(self, connection: Connection, thread_id: int, sender_id: Any) -> None:
-        uploads, now = self._uploads, utcnow()
-        waiting = sa.select(sa.func.count(), sa.func.min(uploads.c.expires_at), now).where(
+        uploads = self._uploads
+        waiting = sa.select(sa.func.count(), sa.func.min(uploads.c.expires_at), utcnow()).where(
             uploads.c.thread_id == thread_id,
             uploads.c.sender_id == sender_id,
             ~uploads.c.posted,
             ~uploads.c.rejected,
-            uploads.c.expires_at > now,
+            uploads.c.expires_at > now(),
         )
         count, first, at = connection.execute(waiting).one()
         if count >= MAX_WAITING:

@@ -143,9 +143,8 @@ class Workbench:
         self.folder = folder
         self.database = databases.take(host.database, host.name, folder, host.fill)
         self.url, self.path = self.database.url, self.database.path
-        self.app = host.create_app(
-            self.url, {**TESTING, "CHAT_STORAGE_URL": f"file://{folder}/media", **(config or {})}
-        )
+        storage = {"CHAT_STORAGE_URL": f"file://{folder}/media"}
+        self.app = host.create_app(self.url, {**TESTING, **storage, **(config or {})})
         self.app.instance_path = str(folder)
         if host.database == "memory":
             host.create_schema(self.app)
