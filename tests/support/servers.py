@@ -25,6 +25,15 @@ COMMANDS = {
     "gevent": "gunicorn --no-control-socket -k gevent --graceful-timeout 3 -b 127.0.0.1:{port} {wsgi}",
     "two-gevent": "gunicorn --no-control-socket -k gevent -w 2 --graceful-timeout 3 -b 127.0.0.1:{port} {wsgi}",
     "gthread": "gunicorn --no-control-socket -k gthread --threads 40 --graceful-timeout 3 -b 127.0.0.1:{port} {wsgi}",
+    "gthread-4": "gunicorn --no-control-socket -k gthread --threads 4 -b 127.0.0.1:{port} {wsgi}",
+    "gthread-1": "gunicorn --no-control-socket -k gthread --threads 1 -b 127.0.0.1:{port} {wsgi}",
+    "gevent-patient": "gunicorn --no-control-socket -k gevent --graceful-timeout 30 -b 127.0.0.1:{port} {wsgi}",
+    "gthread-patient": "gunicorn --no-control-socket -k gthread --threads 40 --graceful-timeout 30"
+    " -b 127.0.0.1:{port} {wsgi}",
+    "gevent-recycled": "gunicorn --no-control-socket -k gevent --graceful-timeout 30 --max-requests 30"
+    " -b 127.0.0.1:{port} {wsgi}",
+    "gthread-recycled": "gunicorn --no-control-socket -k gthread --threads 40 --graceful-timeout 30 --max-requests 30"
+    " -b 127.0.0.1:{port} {wsgi}",
     "sync": "gunicorn --no-control-socket -k sync -b 127.0.0.1:{port} {wsgi}",
     "development": "flask --app {wsgi} run --port {port}",
 }
