@@ -30,6 +30,13 @@ COMMANDS = {
     "gevent": f"{GUNICORN} -k gevent --graceful-timeout 3 -b 127.0.0.1:{{port}} {{wsgi}}",
     "two-gevent": f"{GUNICORN} -k gevent -w 2 --graceful-timeout 3 -b 127.0.0.1:{{port}} {{wsgi}}",
     "gthread": f"{GUNICORN} -k gthread --threads 40 --graceful-timeout 3 -b 127.0.0.1:{{port}} {{wsgi}}",
+    "gthread-4": f"{GUNICORN} -k gthread --threads 4 -b 127.0.0.1:{{port}} {{wsgi}}",
+    "gthread-1": f"{GUNICORN} -k gthread --threads 1 -b 127.0.0.1:{{port}} {{wsgi}}",
+    "gevent-patient": f"{GUNICORN} -k gevent --graceful-timeout 30 -b 127.0.0.1:{{port}} {{wsgi}}",
+    "gthread-patient": f"{GUNICORN} -k gthread --threads 40 --graceful-timeout 30 -b 127.0.0.1:{{port}} {{wsgi}}",
+    "gevent-recycled": f"{GUNICORN} -k gevent --graceful-timeout 30 --max-requests 30 -b 127.0.0.1:{{port}} {{wsgi}}",
+    "gthread-recycled": f"{GUNICORN} -k gthread --threads 40 --graceful-timeout 30 --max-requests 30"
+    " -b 127.0.0.1:{port} {wsgi}",
     "sync": f"{GUNICORN} -k sync -b 127.0.0.1:{{port}} {{wsgi}}",
     "development": "flask --app {wsgi} run --port {port}",
 }
