@@ -112,7 +112,8 @@ def _url(*schemes: str, empty: bool = False) -> Callable[[Any], str]:
 
 def _storage_url(value: Any) -> str:
     text = _url("file")(value)
-    if urlsplit(text).netloc or not re.fullmatch(r"file://(/.*)?", text):
+    parts = urlsplit(text)
+    if parts.netloc or parts.query or parts.fragment or not re.fullmatch(r"file://(/.*)?", text):
         raise _Bad("file:// or file:///an/absolute/folder")
     return text
 

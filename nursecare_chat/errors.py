@@ -92,13 +92,24 @@ class TooManyUploads(ChatError):
     status, code, message = 429, "too_many_uploads", "Too many uploads wait to be posted in this chat."
 
 
-class StorageUnavailable(ChatError):
-    """The blob storage is away or refuses; asking again later may help. Says the kind of failure only."""
+class Unavailable(ChatError):
+    """Asking again later may help."""
 
     status, code, message = 503, "unavailable", "The chat is not available right now; try again shortly."
 
-    def __init__(self, kind: str, detail: object = None) -> None:
+    def __init__(self) -> None:
         super().__init__(headers={"Retry-After": "1"})
+
+
+class Busy(Unavailable):
+    """Too much is being done at this moment."""
+
+
+class StorageUnavailable(Unavailable):
+    """The blob storage is away or refuses. Says the kind of failure only."""
+
+    def __init__(self, kind: str, detail: object = None) -> None:
+        super().__init__()
         self.kind = kind
         self.detail = detail
 

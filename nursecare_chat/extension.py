@@ -171,11 +171,12 @@ def _assemble(
         with app.app_context():
             return db.engine
 
-    def secret() -> bytes:
-        key = app.secret_key
-        if not key:
+    def secrets() -> list[bytes]:
+        keys = [app.secret_key, *(app.config.get("SECRET_KEY_FALLBACKS") or ())]
+        if not keys[0]:
             raise ConfigurationError("SECRET_KEY is not set; logins and the chat need it.")
-        return hmac.digest(key if isinstance(key, bytes) else key.encode(), b"nursecare_chat", hashlib.sha256)
+        raw = (key if isinstance(key, bytes) else str(key).encode() for key in keys)
+        return [hmac.digest(key, b"nursecare_chat", hashlib.sha256) for key in raw]
 
     def lost_access(pairs: Iterable[tuple[Hashable, int]]) -> set[tuple[Hashable, int]]:
         lost = access.lost(pairs) if configuration.is_enabled(app.config) else set(pairs)
@@ -191,8 +192,8 @@ def _assemble(
     tasks = Tasks(app, huey or make_huey(config.queue_url, app.instance_path), lambda: purges)
     storage = LocalStorage(
         configuration.storage_folder(config.storage_url, app.instance_path),
-        secret,
-        lambda: state.mounted_at + media.PATH,
+        secrets,
+        media.PATH,
     )
     purges = Purges(database, models, storage, metrics, config.redact_messages, tasks.wake, emit)
     images = Images()
@@ -200,7 +201,7 @@ def _assemble(
     threads = Threads(database, models, access, purges, metrics, doorbell.ring, emit)
     reader = Log(database, models, uploads.url)
     limits = Limits(config.stream_heartbeat, config.stream_max_age, config.max_streams_per_user)
-    state = ChatState(
+    return ChatState(
         config=config,
         models=models,
         metrics=metrics,
@@ -211,13 +212,11 @@ def _assemble(
         images=images,
         uploads=uploads,
         threads=threads,
-        completion=Completion(db.session, threads),
-        messages=Messages(database, models, uploads, metrics, doorbell.ring, emit, secret),
+        completion=Completion(lambda: db.session(), models, threads, app.app_context),
+        messages=Messages(database, models, uploads, metrics, doorbell.ring, emit, secrets),
         purges=purges,
         tasks=tasks,
         doorbell=doorbell,
         log=reader,
         hub=Hub(reader, lost_access, doorbell, limits, app.app_context),
-        mounted_at=app.config["APPLICATION_ROOT"].rstrip("/"),
     )
-    return state

@@ -24,6 +24,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    inspect,
     literal,
     select,
     text,
@@ -94,6 +95,17 @@ class ChatModels:
     user_key: HostKey
     request_key: HostKey
 
+    def key_of_request(self, request: Any) -> Any | None:
+        """The key of an instance of the host's request class, ``None`` if it is not in the database.
+
+        :raises TypeError: for anything else; a row of another class may have the same key.
+        """
+        return _key_of(request, self.request_model)
+
+    def key_of_user(self, user: Any) -> Any | None:
+        """The same for the host's user class; Flask-Login's ``current_user`` will do."""
+        return _key_of(getattr(user, "_get_current_object", lambda: user)(), self.user_model)
+
     @property
     def threads(self) -> Table:
         return self.ChatThread.__table__
@@ -109,6 +121,13 @@ class ChatModels:
     @property
     def purges(self) -> Table:
         return self.ChatPurge.__table__
+
+
+def _key_of(instance: Any, model: Any) -> Any | None:
+    if not isinstance(instance, model):
+        raise TypeError(f"{type(instance).__name__} given, an instance of {model.__name__} expected")
+    identity = inspect(instance).identity
+    return identity and identity[0]
 
 
 def thread_table(metadata: MetaData, user: HostKey, request: HostKey) -> Table:
@@ -197,6 +216,8 @@ def purge_table(metadata: MetaData, request: HostKey) -> Table:
         Column("request_id", request.type, nullable=False),
         Column("state", String(16), nullable=False, server_default=text("'requested'")),
         Column("attempts", Integer(), nullable=False, server_default=text("0")),
+        Column("failures", Integer(), nullable=False, server_default=text("0")),
+        Column("empty_listings", Integer(), nullable=False, server_default=text("0")),
         Column("next_attempt_at", DateTime(), nullable=True),
         Column("lease_owner", String(64), nullable=True),
         Column("lease_until", DateTime(), nullable=True),

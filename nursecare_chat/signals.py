@@ -47,7 +47,12 @@ def emitter(app: Any) -> Emit:
             except Exception as error:
                 log.error(
                     "chat signal receiver raised",
-                    extra={"chat": True, "signal": signal.name, "error": type(error).__name__},
+                    extra={
+                        "chat": True,
+                        "signal": signal.name,
+                        "receiver": getattr(receiver, "__qualname__", type(receiver).__name__),
+                        "error": type(error).__name__,
+                    },
                 )
 
     return emit

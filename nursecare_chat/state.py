@@ -54,8 +54,6 @@ class ChatState:
     doorbell: Doorbell
     log: Log
     hub: Hub
-    mounted_at: str
-    """The path under which the server has the application, without a slash at its end."""
     _warned: set[str] = field(default_factory=set)
 
     def warn_once(self, what: str) -> None:

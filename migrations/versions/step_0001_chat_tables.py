@@ -99,6 +99,8 @@ def upgrade(op: Any, host: Host) -> None:
         sa.Column("request_id", requests.type, nullable=False),
         sa.Column("state", sa.String(16), nullable=False, server_default=sa.text("'requested'")),
         sa.Column("attempts", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("failures", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("empty_listings", sa.Integer(), nullable=False, server_default=sa.text("0")),
         sa.Column("next_attempt_at", sa.DateTime(), nullable=True),
         sa.Column("lease_owner", sa.String(64), nullable=True),
         sa.Column("lease_until", sa.DateTime(), nullable=True),

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, current_app, got_request_exception, reque
 from flask_login import current_user
 from werkzeug.exceptions import HTTPException
 
-from ..errors import ChatError, DatabaseError, MethodNotAllowed, NotFound
+from ..errors import ChatError, DatabaseError, MethodNotAllowed, NotFound, StorageUnavailable
 from ..keys import wire
 from ..state import current
 from . import gates
@@ -25,6 +25,7 @@ WITHOUT_LOGIN = frozenset({"cross_site", "unauthenticated", "bad_signature"})
 def register(blueprint: Blueprint) -> None:
     blueprint.register_error_handler(ChatError, refused)
     blueprint.register_error_handler(DatabaseError, database_failed)
+    blueprint.register_error_handler(StorageUnavailable, storage_failed)
     blueprint.register_error_handler(HTTPException, http_error)
     blueprint.register_error_handler(Exception, unexpected)
 
@@ -52,6 +53,11 @@ def _user_id() -> int | str | None:
 
 def database_failed(error: DatabaseError) -> Response:
     log.error("chat database error: %s", error, extra={"chat": True, "reason": error.kind, "sqlstate": error.sqlstate})
+    return refusal(error)
+
+
+def storage_failed(error: StorageUnavailable) -> Response:
+    log.error("chat storage error: %s", error, extra={"chat": True, "reason": error.kind})
     return refusal(error)
 
 

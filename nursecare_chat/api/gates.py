@@ -7,8 +7,9 @@ route needs them: lookup → policy (:func:`thread`) → thread state (:func:`re
 
 from __future__ import annotations
 
+import re
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from flask import Response, current_app, request
 from flask_login import current_user
@@ -50,7 +51,6 @@ def before_request() -> Response | None:
     if request.method == "OPTIONS" and (allowed := allowed_methods()):
         # A CORS preflight carries no cookie. Flask's own answer finds no methods beside a rule that takes them all.
         return Response(headers={"Allow": ", ".join([*allowed, "OPTIONS"])})
-    current().mounted_at = request.script_root
     endpoint = (request.endpoint or "").rpartition(".")[2]
     if endpoint in SIGNED:
         return None
@@ -123,6 +123,15 @@ def _require_login() -> None:
         raise ConfigurationError("The chat needs Flask-Login: call LoginManager(app) and give it a user_loader.")
     if not (current_user.is_authenticated and is_active(current_user)):
         raise Unauthenticated()
+
+
+def mount() -> str:
+    """The path under which the server has the application, as this request says it; never another host's name.
+
+    A proxy's header may say anything, so it is for the answer to this request alone.
+    """
+    root = re.sub("/+", "/", quote("/" + request.script_root.strip("/"), safe="/~"))
+    return "" if root == "/" else root
 
 
 def user() -> Any:

@@ -32,7 +32,7 @@ def list_messages(thread_id: str) -> Response:
     else:
         rows, following = chat.messages.page(row.id, query.get("cursor"), query["limit"])
         place = {"nextCursor": _text(following)}
-    return answer({"messages": [wire.message(message, chat.uploads.url, viewer) for message in rows], **place})
+    return answer({"messages": [wire.message(message, _media_url, viewer) for message in rows], **place})
 
 
 @describe(
@@ -51,8 +51,12 @@ def post_message(thread_id: str) -> Response:
     posted = chat.messages.post(row.id, chat.access.user_id(sender), draft, as_admin=chat.access.is_admin(sender))
     shown = {"id": posted.id, "seq": posted.seq}
     if draft.type == "image":
-        shown["media_url"] = chat.uploads.url(posted.media_path)
+        shown["media_url"] = _media_url(posted.media_path)
     return answer(shown)
+
+
+def _media_url(media_path: str | None) -> str | None:
+    return wire.mounted(current().uploads.url(media_path), gates.mount())
 
 
 def _text(place: Any) -> str | None:

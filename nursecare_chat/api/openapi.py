@@ -13,7 +13,7 @@ from flask import Response, current_app
 from ..config import ChatConfig
 from ..keys import MAX_BIGINT, HostKey
 from ..state import ChatState, current
-from . import fields, schemas
+from . import fields, gates, schemas
 from .describe import JSON, Description, describe
 from .responses import answer
 
@@ -49,7 +49,7 @@ def document(chat: ChatState) -> dict[str, Any]:
     from . import ROUTES  # which has this view in it
 
     plugin = MarshmallowPlugin()
-    servers = [{"url": chat.mounted_at or "/"}]
+    servers = [{"url": gates.mount() or "/"}]
     spec = APISpec("NurseCare Chat", version("nursecare-chat"), OPENAPI, plugins=[plugin], servers=servers)
     plugin.converter.add_attribute_function(lambda converter, field, **kwargs: _shape(field, chat))
     cookie = {"type": "apiKey", "in": "cookie", "name": current_app.config["SESSION_COOKIE_NAME"]}

@@ -44,9 +44,9 @@ def stream_thread(thread_id: str) -> Response:
     position, first = _start(row, given)
     if position > row.last_seq:
         return Response(status=204, headers={"Cache-Control": "no-store"})
-    stream = Stream(row.id, chat.access.user_id(gates.user()), position, asked_at)
-    chat.hub.worker = worker = find_worker(request.environ)
-    if worker.places == 0:
+    stream = Stream(row.id, chat.access.user_id(gates.user()), position, asked_at, gates.mount())
+    stream.worker = find_worker(request.environ)
+    if stream.worker.places == 0:
         chat.warn_once(
             "this worker has no threads for streams, so chats work by reconnecting; use gevent or more threads"
         )

@@ -26,7 +26,7 @@ def issue_upload(thread_id: str) -> Response:
     return answer(
         {
             "mediaPath": issued.media_path,
-            "uploadUrl": issued.put.url,
+            "uploadUrl": wire.mounted(issued.put.url, gates.mount()),
             "method": issued.put.method,
             "headers": issued.put.headers,
             "expiresAt": wire.utc(issued.expires_at),

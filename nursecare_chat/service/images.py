@@ -6,13 +6,16 @@ Needs Pillow, ``pip install nursecare_chat[images]``. Without it photos are kept
 from __future__ import annotations
 
 import io
+import logging
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any
 
 from .. import fork
+from ..errors import Busy
 
 try:
     from PIL import Image, ImageCms, ImageOps
@@ -20,17 +23,39 @@ except ImportError:  # the extra is not installed
     Image = None  # type: ignore[assignment]
 
 MAX_PIXELS = 50_000_000
-"""Decoded, each of them takes three or four bytes, and the steps below hold two such pictures for a moment."""
+"""Decoded, each of them takes four bytes, and the steps below hold two or three such pictures for a moment."""
+
+MAX_FULL_PIXELS = MAX_PIXELS // 2
+"""Above it a JPEG is decoded at half its width and height, which its format allows, and others are refused."""
+
+MAX_SCANS = 100
+"""A JPEG that comes in passes has about ten; each costs the time of a whole picture, in a few bytes."""
 
 AT_ONCE = 2
 """Pictures that one process decodes at the same time."""
+
+MAX_WAITING, PATIENCE = 8, 5.0
+"""Pictures and seconds that wait for that; those who wait hold a connection of the host's, from their login."""
 
 FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
 ENCODING: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 90, "optimize": True},
     "PNG": {},
-    "WEBP": {"quality": 90, "method": 3},
+    "WEBP": {"quality": 90, "method": 0},
 }
+
+
+_decoding: ContextVar[bool] = ContextVar("nursecare_chat_decoding", default=False)
+
+
+class _NoMetadata(logging.Filter):
+    """Pillow logs the metadata that it reads, at DEBUG; of what people send us nothing is logged at any level (C41)."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not _decoding.get()
+
+
+_no_metadata = _NoMetadata()
 
 
 class NotAnImage(ValueError):
@@ -41,11 +66,13 @@ class Images:
     """Cleans pictures, a few at a time, without holding up the greenlets of the process."""
 
     def __init__(self) -> None:
+        logging.getLogger("PIL.TiffImagePlugin").addFilter(_no_metadata)
         self.after_fork()
         fork.register(self)
 
     def after_fork(self) -> None:
         self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._queue = threading.BoundedSemaphore(AT_ONCE + MAX_WAITING)
 
     @property
     def available(self) -> bool:
@@ -56,9 +83,20 @@ class Images:
         """The same picture, upright, in the same format, with pixels only: no EXIF, GPS, comments or profiles.
 
         :raises NotAnImage: if it cannot be decoded, or has too many pixels.
+        :raises Busy: if too many others are at it.
         """
-        with self._places:
+        with _one_of(self._queue, 0.0), _one_of(self._places, PATIENCE):
             return _beside_the_greenlets(lambda: _clean(data, FORMATS[content_type]))
+
+
+@contextmanager
+def _one_of(places: threading.BoundedSemaphore, seconds: float) -> Iterator[None]:
+    if not places.acquire(timeout=seconds):
+        raise Busy()
+    try:
+        yield
+    finally:
+        places.release()
 
 
 def _beside_the_greenlets(work: Callable[[], bytes]) -> bytes:
@@ -73,10 +111,16 @@ def _beside_the_greenlets(work: Callable[[], bytes]) -> bytes:
 
 
 def _clean(data: bytes, kind: str) -> bytes:
+    if kind == "JPEG" and data.count(b"\xff\xda") > MAX_SCANS:
+        raise NotAnImage("This picture comes in too many passes.")
+    decoding = _decoding.set(True)
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise NotAnImage(f"At most {MAX_PIXELS:,} pixels.")
+            pixels, most = image.width * image.height, MAX_PIXELS if kind == "JPEG" else MAX_FULL_PIXELS
+            if pixels > most:
+                raise NotAnImage(f"At most {most:,} pixels.")
+            if pixels > MAX_FULL_PIXELS:
+                image.draft(None, (image.width // 2, image.height // 2))
             profile = image.info.get("icc_profile")
             picture = _in_mode_for(kind, _in_srgb(ImageOps.exif_transpose(image), profile))
             picture.info = {}  # encoders write what they find there
@@ -85,10 +129,14 @@ def _clean(data: bytes, kind: str) -> bytes:
             return result.getvalue()
     except NotAnImage:
         raise
+    except (MemoryError, ImportError):  # says nothing about the picture
+        raise Busy() from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise NotAnImage(f"At most {MAX_PIXELS:,} pixels.") from None
     except Exception:  # each decoder has errors of its own for broken data
         raise NotAnImage("This picture cannot be decoded.") from None
+    finally:
+        _decoding.reset(decoding)
 
 
 def _in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:

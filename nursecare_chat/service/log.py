@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from ..stream import event
 from ..stream.interfaces import Entry, Head
 from .access import chunks
 from .unit_of_work import Database
-from .wire import message, utc
+from .wire import message, mounted, utc
 
 
 class Log:
@@ -55,8 +56,11 @@ class Log:
         return [self._entry(row) for row in rows]
 
     def _entry(self, row: Any) -> Entry:
-        public = event.message_created(row.thread_id, message(row, self._media_url))
-        private = public
-        if row.client_message_id is not None:
-            private = event.message_created(row.thread_id, message(row, self._media_url, viewer=row.sender_id))
-        return Entry(row.seq, row.sender_id, public, private)
+        media_url = self._media_url(row.media_path)
+
+        @cache
+        def frame(own: bool, mount: str) -> bytes:
+            shown = message(row, lambda path: mounted(media_url, mount), viewer=row.sender_id if own else None)
+            return event.message_created(row.thread_id, shown)
+
+        return Entry(row.seq, row.sender_id, frame)

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
-from ..errors import ThreadClosed, ValidationFailed
+from ..errors import ChatError, ThreadClosed, ValidationFailed
 from ..keys import wire
 from ..metrics import Metrics
 from ..models import ChatModels, utcnow
@@ -50,7 +50,7 @@ class Messages:
     """The rules for messages.
 
     :param ring: the doorbell; called after a commit.
-    :param secret: gives the key of the HMAC that finds a retry; called at the first post.
+    :param secrets: gives the keys of the HMAC that finds a retry, the present one first; called at such a post.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Messages:
         metrics: Metrics,
         ring: Callable[[Ring], None],
         emit: Emit,
-        secret: Callable[[], bytes],
+        secrets: Callable[[], list[bytes]],
     ) -> None:
         self._database = database
         self._threads = models.threads
@@ -70,7 +70,7 @@ class Messages:
         self._metrics = metrics
         self._ring = ring
         self._emit = emit
-        self._secret = secret
+        self._secrets = secrets
 
     def post(self, thread_id: int, sender_id: Any, draft: Draft, *, as_admin: bool) -> Row[Any]:
         """Append ``draft`` to the thread's log; the row's ``id``, ``seq`` and ``media_path``.
@@ -85,12 +85,21 @@ class Messages:
         if draft.media_path is None:
             return self._append(thread_id, sender_id, draft, as_admin)
         upload = self._uploads.find(thread_id, sender_id, draft.media_path)
-        shown = self._uploads.prepare(upload)
         try:
+            shown = self._uploads.prepare(upload)
             return self._append(thread_id, sender_id, draft, as_admin, upload, shown)
         except ThreadClosed:  # perhaps its purge was here before the copy
             self._uploads.tidy(upload, None)
             raise
+        except ChatError:
+            self._require_open(thread_id)  # what is missing may have been erased
+            raise
+
+    def _require_open(self, thread_id: int) -> None:
+        threads = self._threads
+        with self._database.read() as connection:
+            if connection.scalar(sa.select(threads.c.status).where(threads.c.id == thread_id)) == "closed":
+                raise ThreadClosed() from None
 
     def _append(
         self,
@@ -110,13 +119,13 @@ class Messages:
             advance["admin_id"] = sa.func.coalesce(threads.c.admin_id, sa.literal(sender_id, threads.c.admin_id.type))
         still_open = (threads.c.id == thread_id) & (threads.c.status == "open")
         take_seq = threads.update().where(still_open).values(advance).returning(threads.c.last_seq)
-        key = self._client_message_key(thread_id, draft.client_message_id)
+        keys = self._client_message_keys(thread_id, draft.client_message_id)
         with self._database.write() as unit:
-            if key is not None:
+            if keys:
                 # Under the row's lock: of two equal posts at once the second finds the first.
                 if unit.connection.scalar(sa.select(threads.c.id).where(still_open).with_for_update()) is None:
                     raise ThreadClosed()
-                earlier = self._earlier(unit.connection, thread_id, sender_id, key)
+                earlier = self._earlier(unit.connection, thread_id, sender_id, keys)
                 if earlier is not None:
                     return self._same(earlier, draft, upload)
             seq = unit.connection.scalars(take_seq).one_or_none()
@@ -132,7 +141,7 @@ class Messages:
                 "seq": seq,
                 "created_at": utcnow(),
                 "client_message_id": draft.client_message_id,
-                "client_message_key": key,
+                "client_message_key": keys[0] if keys else None,
             }
             answer = (messages.c.id, messages.c.seq, messages.c.media_path)
             row = unit.connection.execute(messages.insert().values(values).returning(*answer)).one()
@@ -158,18 +167,22 @@ class Messages:
             },
         )
 
-    def _client_message_key(self, thread_id: int, client_message_id: str | None) -> bytes | None:
-        """What the unique index holds instead of the id: an index keeps bytes that were erased (C8)."""
-        if client_message_id is None:
-            return None
-        return hmac.digest(self._secret(), f"{thread_id}|{client_message_id}".encode(), hashlib.sha256)
+    def _client_message_keys(self, thread_id: int, client_message_id: str | None) -> list[bytes]:
+        """What the unique index holds instead of the id: an index keeps bytes that were erased (C8).
 
-    def _earlier(self, connection: Connection, thread_id: int, sender_id: Any, key: bytes) -> Row[Any] | None:
+        More than one while the host changes its ``SECRET_KEY``.
+        """
+        if client_message_id is None:
+            return []
+        text = f"{thread_id}|{client_message_id}".encode()
+        return [hmac.digest(secret, text, hashlib.sha256) for secret in self._secrets()]
+
+    def _earlier(self, connection: Connection, thread_id: int, sender_id: Any, keys: list[bytes]) -> Row[Any] | None:
         messages = self._messages
         same = (
             messages.c.thread_id == thread_id,
             messages.c.sender_id == sender_id,
-            messages.c.client_message_key == key,
+            messages.c.client_message_key.in_(keys),
         )
         return connection.execute(sa.select(messages).where(*same)).one_or_none()
 

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
-from ..errors import DatabaseError
+from ..errors import DatabaseError, StorageUnavailable
 from ..metrics import Metrics
 from ..models import ChatModels, now, utcnow
 from ..signals import Emit, thread_purged
@@ -35,6 +35,9 @@ BATCH = 500
 
 LATE = timedelta(minutes=5 + 15)
 """After an upload URL's expiry: clocks that differ, and a transfer that began in time (C39)."""
+
+EMPTY_LISTINGS, APART = 2, 60
+"""So many in a row, so many seconds apart, find nothing once no upload URL can write any more (C39)."""
 
 FINAL = "settled"
 
@@ -118,11 +121,11 @@ class Purges:
             deleted = self._erase_media(thread_id, owner)
             redacted = self._erase_text(thread_id, owner)
             self._database.erase_free_space()
-            state = self._finish(thread_id, owner)
+            state = self._finish(thread_id, owner, lease, deleted)
         except LeaseLost:
             return False
         except Exception as error:
-            self._failed(thread_id, owner, lease.attempts if lease else 0, error)
+            self._failed(thread_id, owner, lease, error)
             return False
         self._metrics.count("purges", state)
         log.info(
@@ -152,7 +155,7 @@ class Purges:
             purges.update()
             .where(purges.c.thread_id == thread_id, self._is_due())
             .values(lease_owner=owner, lease_until=utcnow(LEASE), attempts=purges.c.attempts + 1)
-            .returning(purges.c.attempts, purges.c.purged_at, purges.c.request_id)
+            .returning(purges)
         )
         with self._database.write() as unit:
             return unit.connection.execute(take).one_or_none()
@@ -168,7 +171,11 @@ class Purges:
 
     def _erase_media(self, thread_id: int, owner: str) -> int:
         """Delete everything under the thread's prefix, and look."""
-        prefix, purges = names.prefix(thread_id), self._purges
+        prefix, purges, uploads = names.prefix(thread_id), self._purges, self._uploads
+        with self._database.read() as connection:
+            used = connection.scalar(sa.select(uploads.c.id).where(uploads.c.thread_id == thread_id).limit(1))
+        if used is not None:
+            self._storage.check()
         deleted = self._storage.delete_prefix(prefix)
         if self._storage.listing(prefix):
             raise BlobsLeft()
@@ -206,19 +213,23 @@ class Purges:
             if count < BATCH:
                 return total
 
-    def _finish(self, thread_id: int, owner: str) -> str:
+    def _finish(self, thread_id: int, owner: str, lease: Row[Any], deleted: int) -> str:
         """Settle, or come back when no upload URL of the thread can write any more (C39); the state."""
-        purges = self._purges
-        done = {"lease_owner": None, "lease_until": None, "last_error": None}
-        done["purged_at"] = sa.func.coalesce(purges.c.purged_at, utcnow())
+        done: dict[str, Any] = {"lease_owner": None, "lease_until": None, "last_error": None, "failures": 0}
+        done["purged_at"] = sa.func.coalesce(self._purges.c.purged_at, utcnow())
         with self._database.write() as unit:
-            wait = self._latest_write(unit.connection, thread_id)
+            wait: Any = self._latest_write(unit.connection, thread_id)
+            if wait is None and lease.purged_at is not None:
+                done["empty_listings"] = 0 if deleted else lease.empty_listings + 1
+                if done["empty_listings"] < EMPTY_LISTINGS:
+                    wait = utcnow(APART)
             if wait is None:
                 done |= {"state": FINAL, "settled_at": utcnow(), "next_attempt_at": None}
             else:
                 done |= {"state": "purged", "next_attempt_at": wait}
             self._update(unit.connection, thread_id, owner, **done)
-        return FINAL if wait is None else "purged"
+        state: str = done["state"]
+        return state
 
     def _latest_write(self, connection: Connection, thread_id: int) -> datetime | None:
         """When the last upload to the thread can have ended, if that is still to come.
@@ -240,13 +251,17 @@ class Purges:
         latest = max((end + LATE for _, end in ends), default=None)
         return latest if latest is not None and latest > ends[0][0] else None
 
-    def _failed(self, thread_id: int, owner: str, attempt: int, error: Exception) -> None:
-        if not attempt:
+    def _failed(self, thread_id: int, owner: str, lease: Row[Any] | None, error: Exception) -> None:
+        if lease is None:
             log.warning("chat purge not leased: %s", error, extra={"chat": True, "threadId": thread_id})
             return
-        stalled = attempt > len(DELAYS)
-        delay = STALLED_DELAY if stalled else DELAYS[attempt - 1]
-        code = f"{error.kind}/{error.sqlstate}" if isinstance(error, DatabaseError) else type(error).__name__
+        stalled = lease.failures >= len(DELAYS)
+        delay = STALLED_DELAY if stalled else DELAYS[lease.failures]
+        code = type(error).__name__
+        if isinstance(error, DatabaseError):
+            code = f"{error.kind}/{error.sqlstate}"
+        elif isinstance(error, StorageUnavailable):
+            code = f"{error.kind}/{error.detail}"
         try:
             with self._database.write() as unit:
                 self._update(
@@ -254,6 +269,7 @@ class Purges:
                     thread_id,
                     owner,
                     state="stalled" if stalled else self._purges.c.state,
+                    failures=lease.failures + 1,
                     next_attempt_at=utcnow(delay),
                     lease_owner=None,
                     lease_until=None,
@@ -266,5 +282,5 @@ class Purges:
         log.log(
             logging.ERROR if stalled else logging.WARNING,
             "chat purge stalled" if stalled else "chat purge failed",
-            extra={"chat": True, "threadId": thread_id, "attempts": attempt, "error": code, "retryIn": delay},
+            extra={"chat": True, "threadId": thread_id, "attempts": lease.attempts, "error": code, "retryIn": delay},
         )

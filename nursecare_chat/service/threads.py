@@ -195,9 +195,9 @@ class Threads:
         ids = {"thread_id": row.id, "request_id": row.request_id, "last_seq": row.last_seq}
         return [
             lambda: self._ring(Ring("closed", thread=row.id, seq=row.last_seq + 1)),
-            lambda: self._purges.wake(row.id),
             lambda: self._closed(row),
             lambda: self._emit(thread_closed, **ids),
+            lambda: self._purges.wake(row.id),
         ]
 
     def _closed(self, row: Row[Any]) -> None:
@@ -218,22 +218,25 @@ class Threads:
         """Delete the rows of a request's or a user's settled threads, so that the host can delete its own (C9).
 
         :param subject: an instance of the host's request or user class.
+        :raises TypeError: if it is neither.
         :returns: ``(threads deleted, threads kept because they are open or not settled yet)``.
         """
         threads, messages = self._threads, self._models.messages
+        uploads = self._models.uploads
         if isinstance(subject, self._models.request_model):
-            key = sa.inspect(subject).identity[0]
+            key = self._models.key_of_request(subject)
             concerned = threads.c.request_id == key
         else:
-            key = self._access.user_id(subject)
+            key = self._models.key_of_user(subject)
             sent = sa.select(messages.c.thread_id).where(messages.c.sender_id == key)
-            concerned = sa.or_(threads.c.client_id == key, threads.c.id.in_(sent))
+            asked = sa.select(uploads.c.thread_id).where(uploads.c.sender_id == key)
+            concerned = sa.or_(threads.c.client_id == key, threads.c.id.in_(sent), threads.c.id.in_(asked))
         with self._database.write() as unit:
             ids = set(unit.connection.scalars(sa.select(threads.c.id).where(concerned)))
             settled = self._purges.settled(unit.connection, ids)
             for table, column in (
                 (messages, messages.c.thread_id),
-                (self._models.ChatUpload.__table__, self._models.ChatUpload.__table__.c.thread_id),
+                (uploads, uploads.c.thread_id),
                 (threads, threads.c.id),
             ):
                 unit.connection.execute(table.delete().where(column.in_(settled)))

@@ -14,6 +14,11 @@ def utc(moment: datetime | None) -> str | None:
     return moment and moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def mounted(url: str | None, mount: str) -> str | None:
+    """``url`` as a browser needs it: a path goes under ``mount``, where the server has the application."""
+    return mount + url if url is not None and url.startswith("/") else url
+
+
 def message(row: Any, media_url: Callable[[str | None], str | None], viewer: Any = None) -> dict[str, Any]:
     """A message for ``viewer`` (a user's key): only its sender sees ``clientMessageId`` (C20).
 

@@ -10,7 +10,7 @@ from typing import Protocol
 class SignedPut:
     """What a client needs to upload one blob: ``method`` ``url`` with ``headers``.
 
-    :ivar url: absolute, or a path on the application's own origin.
+    :ivar url: absolute, or a path under the place where the application is mounted.
     """
 
     url: str
@@ -25,13 +25,14 @@ class BlobStorage(Protocol):
     """
 
     def sign_put(self, name: str, content_type: str, size: int, ttl: int) -> SignedPut:
-        """A URL that creates this one blob and nothing else, once, for ``ttl`` seconds; touches nothing.
+        """A URL that creates this one blob and nothing else, once, for ``ttl`` seconds.
 
         :param size: the most bytes that it may have.
+        :returns: with a URL that is absolute, or a path under the place where the application is mounted.
         """
 
     def sign_get(self, name: str, ttl: int) -> str:
-        """A URL that reads this one blob for ``ttl`` seconds, with its type forced; touches nothing."""
+        """A URL, as :meth:`sign_put` gives it, that reads this one blob for ``ttl`` seconds, with its type forced."""
 
     def read(self, name: str, limit: int) -> bytes | None:
         """The blob's first ``limit + 1`` bytes, so that a longer one is seen to be; ``None`` if there is none."""
@@ -41,6 +42,9 @@ class BlobStorage(Protocol):
 
     def delete(self, name: str) -> None:
         """Remove a blob; none is as good. An upload URL that created it does not create it again."""
+
+    def check(self) -> None:
+        """Raise unless this is the place that uploads were signed for: what is not there must not look empty."""
 
     def listing(self, prefix: str) -> list[str]:
         """The names of everything under a thread's prefix, unfinished uploads included."""

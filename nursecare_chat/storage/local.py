@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
+import secrets as random
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +26,9 @@ from .base import SignedPut
 SPENT = ".spent"
 """Ends the name of the empty file that says an upload URL was used; it goes with its thread's folder."""
 
+MARKER = ".nursecare-chat"
+"""The empty file that says that this is the folder, and not the place where it should be mounted."""
+
 PART = ".part"
 """Ends the name of an upload that is under way."""
 
@@ -41,32 +44,35 @@ class Grant(NamedTuple):
 
 class LocalStorage:
     """
-    :param root: the folder; made at the first write.
-    :param secret: gives the key of the signatures; called at the first use.
-    :param base: gives the path under which :mod:`nursecare_chat.api.media` serves signed URLs.
+    :param root: the folder; made when the first upload is signed.
+    :param secrets: gives the keys of the signatures, the present one first; called at each use.
+    :param base: the path under which :mod:`nursecare_chat.api.media` serves signed URLs.
     """
 
     def __init__(
         self,
         root: Path,
-        secret: Callable[[], bytes],
-        base: Callable[[], str],
+        secrets: Callable[[], list[bytes]],
+        base: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._root = root
-        self._secret = secret
+        self._secrets = secrets
         self._base = base
         self._clock = clock
 
     # -- signed URLs ---------------------------------------------------------------------------------------------
 
     def sign_put(self, name: str, content_type: str, size: int, ttl: int) -> SignedPut:
+        with _translated():
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self._root / MARKER).touch(mode=0o600)
         token = self._sign("put", Grant(_checked(name), content_type, size, self._clock() + ttl))
-        return SignedPut(f"{self._base()}/{token}", {"Content-Type": content_type})
+        return SignedPut(f"{self._base}/{token}", {"Content-Type": content_type})
 
     def sign_get(self, name: str, ttl: int) -> str:
         grant = Grant(_checked(name), names.content_type_of(name), 0, self._clock() + ttl)
-        return f"{self._base()}/{self._sign('get', grant)}"
+        return f"{self._base}/{self._sign('get', grant)}"
 
     def verify(self, method: str, token: str) -> Grant:
         """What the URL that ends in ``token`` allows for ``method`` (``put`` or ``get``).
@@ -87,7 +93,7 @@ class LocalStorage:
 
     def _serializer(self, method: str) -> URLSafeSerializer:
         options = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
-        return URLSafeSerializer(self._secret(), salt=f"nursecare_chat.{method}", signer_kwargs=options)
+        return URLSafeSerializer(self._secrets()[::-1], salt=f"nursecare_chat.{method}", signer_kwargs=options)
 
     def receive(self, grant: Grant, chunks: Iterable[bytes]) -> None:
         """Create the blob that ``grant`` names from an upload's body; nothing of it stays if that fails.
@@ -119,7 +125,11 @@ class LocalStorage:
                     os.close(os.open(_spent(target), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
                 except FileExistsError:
                     raise AlreadyUploaded() from None
-                part.rename(target)
+                try:
+                    part.rename(target)
+                except OSError:
+                    _spent(target).unlink()  # nothing was created, so the address is good for another try
+                    raise
 
     def open_granted(self, grant: Grant) -> BinaryIO | None:
         """The blob that a reading ``grant`` names, ``None`` if there is none."""
@@ -155,6 +165,12 @@ class LocalStorage:
         with _translated():
             return [prefix + name for name in self._under(prefix)]
 
+    def check(self) -> None:
+        if not (self._root / MARKER).is_file():
+            raise StorageUnavailable(
+                "FolderMissing", "the folder of CHAT_STORAGE_URL is not the one that was written to"
+            )
+
     def delete_prefix(self, prefix: str) -> int:
         with _translated():
             count = len(self._under(prefix))
@@ -180,7 +196,7 @@ class LocalStorage:
     def _part(self, target: Path) -> Iterator[tuple[Path, BinaryIO]]:
         """A file beside ``target`` to write to; gone at the end unless it was renamed."""
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part = target.with_name(f"{target.name}.{secrets.token_hex(4)}{PART}")
+        part = target.with_name(f"{target.name}.{random.token_hex(4)}{PART}")
         try:
             with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
                 yield part, file

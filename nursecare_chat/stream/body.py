@@ -102,7 +102,7 @@ def pieces(stream: Stream, entries: list[Entry]) -> Iterator[bytes]:
     """The entries' frames, joined to pieces that a slow client is seen to take; moves the stream's position along."""
     piece = bytearray()
     for entry in entries:
-        piece += entry.private if entry.sender == stream.user else entry.public
+        piece += stream.frame_of(entry)
         stream.position = entry.seq
         if len(piece) >= MAX_PIECE:
             yield bytes(piece)

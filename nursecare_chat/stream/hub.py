@@ -23,7 +23,6 @@ from .. import fork
 from ..errors import ChatError
 from .doorbell import Doorbell, Ring
 from .interfaces import AccessCheck, Entry, Limits, LogReader
-from .server import Worker
 from .subscriber import Stream
 
 log = logging.getLogger(__name__)
@@ -82,7 +81,6 @@ class Hub:
         self._bell = threading.Event()
         self._disconnected: dict[str, float] = {}
         self.ends_at_exit = False
-        self.worker = Worker()
         self._crew: object | None = None
 
     # -- streams come and go -------------------------------------------------------------------------------------
@@ -93,10 +91,10 @@ class Hub:
         One that was asked for before its user was disconnected is taken in only to end at once (C34).
         """
         with self._lock:
-            per_user, places, present = self.limits.per_user, self.worker.places, self._all()
-            if places is not None and len(present) >= places:
+            per_user = self.limits.per_user
+            if per_user is not None and sum(other.user == stream.user for other in self._all()) >= per_user:
                 return False
-            if per_user is not None and sum(other.user == stream.user for other in present) >= per_user:
+            if not stream.worker.take():
                 return False
             streams = self._streams.setdefault(stream.thread, set())
             if not streams:
@@ -124,7 +122,9 @@ class Hub:
         """Forget the stream and everything that it held."""
         with self._lock:
             streams = self._streams.get(stream.thread, set())
-            streams.discard(stream)
+            if stream in streams:
+                streams.remove(stream)
+                stream.worker.give_back()
             if not streams and self._streams.pop(stream.thread, None) is not None:
                 self._doorbell.unwatch(stream.thread)
         stream.client.close()
@@ -219,7 +219,7 @@ class Hub:
                 return False
             if entry.seq <= stream.position:
                 continue
-            if not stream.push(entry.private if entry.sender == stream.user else entry.public):
+            if not stream.push(stream.frame_of(entry)):
                 stream.fall_behind()
                 return False
             stream.position = entry.seq
@@ -235,8 +235,7 @@ class Hub:
                 streams = self._all()
                 if self._crew is not crew:
                     return
-            if self.worker.stopping():
-                self._cut(streams, "server_stops")
+            self._cut([stream for stream in streams if stream.worker.stopping()], "server_stops")
             now = time.monotonic()
             for stream in streams:
                 if stream.client.gone():

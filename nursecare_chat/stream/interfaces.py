@@ -8,12 +8,12 @@ from typing import NamedTuple, Protocol
 
 
 class Entry(NamedTuple):
-    """A message as frames: ``private`` for its sender's own streams, ``public`` for everybody else's."""
+    """A message. ``frame(own, mount)`` is its frame for its sender's own streams or for everybody else's, with paths as
+    they are under ``mount``."""
 
     seq: int
     sender: Hashable
-    public: bytes
-    private: bytes
+    frame: Callable[[bool, str], bytes]
 
 
 class Head(NamedTuple):

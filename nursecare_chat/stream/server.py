@@ -4,42 +4,63 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
+import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 
-def _never() -> bool:
-    return False
-
-
-@dataclass(frozen=True)
 class Worker:
     """
-    :ivar places: streams that it may carry at once; ``None`` for any number, 0 for none at all.
+    :ivar places: streams that it may carry at once, of all applications in it; ``None`` for any number, 0 for none.
     :ivar stopping: whether it has been told to end.
     """
 
-    places: int | None = None
-    stopping: Callable[[], bool] = _never
+    def __init__(self, places: int | None = None, stopping: Callable[[], bool] = lambda: False) -> None:
+        self.places = places
+        self.stopping = stopping
+        self._taken = 0
+        self._lock = threading.Lock()
+
+    def take(self) -> bool:
+        """A place for one more stream; ``False`` if there is none."""
+        with self._lock:
+            if self.places is not None and self._taken >= self.places:
+                return False
+            self._taken += 1
+            return True
+
+    def give_back(self) -> None:
+        """The place that :meth:`take` gave."""
+        with self._lock:
+            self._taken -= 1
+
+
+SINGLE, UNKNOWN = Worker(places=0), Worker()
+"""One that serves a request at a time, and a server that gives every request a thread."""
+
+_known: weakref.WeakKeyDictionary[Any, Worker] = weakref.WeakKeyDictionary()
 
 
 def find_worker(environ: Mapping[str, Any]) -> Worker:
-    """The worker that is calling us, as far as it can be known.
+    """The worker that is calling us, as far as it can be known; the same one for all applications in it.
 
     A thread of gunicorn's ``gthread`` is the stream's for as long as that lasts, so streams get half of them and the
-    other half answers requests. How many there are stands in the worker alone.
+    other half answers requests. How many there are stands in gunicorn's worker alone.
     """
     if not environ.get("wsgi.multithread"):
-        return Worker(places=0)
+        return SINGLE
     base = sys.modules.get("gunicorn.workers.base")
-    worker = base and (_told_to_end(base.Worker) or _caller(base.Worker))
-    if not worker:
-        return Worker()
-    threaded = sys.modules.get("gunicorn.workers.gthread")
-    places = worker.cfg.threads // 2 if threaded and isinstance(worker, threaded.ThreadWorker) else None
-    return Worker(places, lambda: not worker.alive)
+    gunicorns = base and (_told_to_end(base.Worker) or _caller(base.Worker))
+    if not gunicorns:
+        return UNKNOWN
+    if gunicorns not in _known:
+        threaded = sys.modules.get("gunicorn.workers.gthread")
+        places = gunicorns.cfg.threads // 2 if threaded and isinstance(gunicorns, threaded.ThreadWorker) else None
+        of_it = weakref.ref(gunicorns)
+        _known.setdefault(gunicorns, Worker(places, lambda: not getattr(of_it(), "alive", False)))
+    return _known[gunicorns]
 
 
 def _told_to_end(kind: type) -> Any:

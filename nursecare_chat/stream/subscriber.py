@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Hashable
 
 from .client import ClientSocket
+from .interfaces import Entry
+from .server import UNKNOWN
 
 MAX_BACKLOG = 256 * 1024
 """Bytes that wait here for one client; what is beyond that it reads from the log later, at its own pace (C35)."""
@@ -21,19 +23,25 @@ MAX_STUCK = 30.0
 
 class Stream:
     """
+    :ivar mount: the path under which this client's server has the application.
     :ivar position: the ``seq`` up to which frames were queued here or handed over.
     :ivar asked_at: when the user was let in, on ``time.monotonic()``'s clock.
+    :ivar worker: the server's worker that carries it.
     :ivar live: whether the hub pushes; else the writer reads the log by itself.
     :ivar ended: whether anything may still be added.
     :ivar writing_since: since when the server has been writing what it got last, ``None`` while it waits for more.
     """
 
-    def __init__(self, thread: int, user: Hashable, position: int, asked_at: float | None = None) -> None:
+    def __init__(
+        self, thread: int, user: Hashable, position: int, asked_at: float | None = None, mount: str = ""
+    ) -> None:
         self.thread = thread
         self.user = user
+        self.mount = mount
         self.position = position
         self.asked_at = time.monotonic() if asked_at is None else asked_at
         self.client = ClientSocket({})
+        self.worker = UNKNOWN
         self.live = False
         self.ended = False
         self.writing_since: float | None = None
@@ -41,6 +49,10 @@ class Stream:
         self._waiting = 0
         self._news = threading.Event()
         self._lock = threading.Lock()
+
+    def frame_of(self, entry: Entry) -> bytes:
+        """The entry as this client gets it."""
+        return entry.frame(entry.sender == self.user, self.mount)
 
     def push(self, frame: bytes) -> bool:
         """Queue a frame; ``False`` if too much waits already or the stream has ended."""

@@ -188,6 +188,16 @@ def test_client_message_ids_are_per_sender_and_thread(client_api: Api, admin_api
     assert len({answer.get_json()["id"] for answer in answers}) == 3
 
 
+def test_a_retry_while_the_hosts_key_changes(bench: Workbench, client_api: Api, thread: int) -> None:
+    """C23: with Flask's SECRET_KEY_FALLBACKS the same post is still found."""
+    first = client_api.say(thread, "once", clientMessageId="r").get_json()
+    bench.app.config["SECRET_KEY_FALLBACKS"] = [bench.app.secret_key]
+    bench.app.secret_key = "the next one"
+    again = bench.login("client").say(thread, "once", clientMessageId="r")
+    bench.app.secret_key, bench.app.config["SECRET_KEY_FALLBACKS"] = bench.app.config["SECRET_KEY_FALLBACKS"][0], []
+    assert again.get_json() == first
+
+
 def test_only_the_sender_sees_the_client_message_id(client_api: Api, admin_api: Api, thread: int) -> None:
     """C20."""
     client_api.say(thread, clientMessageId="mine ~ !")

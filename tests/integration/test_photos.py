@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -54,13 +55,22 @@ def _stream_once(bench: Workbench, thread: int) -> bytes:
 
 
 @pytest.mark.parametrize("content_type", TYPES)
-def test_metadata_stays_behind(bench: Workbench, client_api: Api, thread: int, content_type: str) -> None:
-    """C25: where it was taken, by what, comments, profiles, bytes behind its end: gone; and it is upright."""
+def test_metadata_stays_behind(
+    bench: Workbench, client_api: Api, thread: int, content_type: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """C25, C41: where it was taken, by what, comments, profiles, bytes behind its end: gone, also from Pillow's own
+    log; and it is upright.
+    """
+    caplog.set_level(logging.DEBUG)
     data = telling(content_type)
     assert data.count(SECRET) >= 2
-    original = upload(client_api, thread, data, content_type)
-    url = post(client_api, thread, original).get_json()["media_url"]
-    shown = client_api.call("GET", url).data
+    caplog.clear()
+    with caplog.at_level(logging.DEBUG):
+        original = upload(client_api, thread, data, content_type)
+        url = post(client_api, thread, original).get_json()["media_url"]
+        shown = client_api.call("GET", url).data
+    assert SECRET.decode() not in caplog.text
+    assert "GPS" not in caplog.text
     image = read(shown)
     assert image.size == (40, 60)
     assert SECRET not in shown

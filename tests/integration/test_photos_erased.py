@@ -63,13 +63,79 @@ def test_a_late_put_is_erased_by_the_second_pass(
     assert put(client_api, issued) == 201
     assert len(media(bench, thread)) == 1
     monkeypatch.setattr(purges_module, "LATE", timedelta(minutes=-16))
+    for state, deleted in (("purged", 1), ("purged", 1), ("settled", 1)):
+        hurry(bench)
+        assert bench.state.purges.run(thread)
+        assert media(bench, thread) == []
+        purge = purge_state(thread)
+        assert (purge.state, purge.blobs_deleted) == (state, deleted)
+        if state == "purged":
+            assert timedelta(seconds=50) < purge.next_attempt_at - purge.closed_at
+    assert not bench.state.purges.run(thread)
+
+
+def hurry(bench: Workbench) -> None:
+    """Make every purge due."""
     table = bench.state.models.purges
     with bench.state.database.write() as unit:
-        unit.connection.execute(table.update().values(next_attempt_at=table.c.closed_at))
+        due = table.update().where(table.c.next_attempt_at.is_not(None))
+        unit.connection.execute(due.values(next_attempt_at=table.c.closed_at))
+
+
+def test_a_folder_that_is_not_mounted_is_not_empty(
+    bench: Workbench, client_api: Api, thread: int, purge_state: Any
+) -> None:
+    """C37, C38: tried again with an error, never settled; it goes on when the folder is back."""
+    post(client_api, thread, upload(client_api, thread))
+    root = Path(bench.state.storage._root)
+    for instead in ("missing", "empty"):
+        root.rename(root.with_name("elsewhere"))
+        if instead == "empty":
+            root.mkdir()
+        if instead == "missing":
+            client_api.close(thread)
+        else:
+            hurry(bench)
+            bench.state.purges.run(thread)
+        purge = purge_state(thread)
+        assert (purge.state, purge.purged_at) == ("requested", None)
+        assert purge.last_error.startswith("FolderMissing")
+        if instead == "empty":
+            root.rmdir()
+        root.with_name("elsewhere").rename(root)
+    hurry(bench)
     assert bench.state.purges.run(thread)
+    assert (purge_state(thread).state, purge_state(thread).blobs_deleted) == ("purged", 1)
     assert media(bench, thread) == []
-    assert purge_state(thread).state == "settled"
-    assert purge_state(thread).blobs_deleted == 1
+
+
+def test_failures_of_the_second_pass_count_anew(
+    bench: Workbench, client_api: Api, thread: int, purge_state: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C38: five before it is stalled, whatever happened before it was purged."""
+    issue(client_api, thread)
+
+    def away(prefix: str) -> int:
+        raise OSError("no route to the storage")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.state.storage, "delete_prefix", away)
+        client_api.close(thread)
+        for _ in range(3):
+            hurry(bench)
+            bench.state.purges.run(thread)
+    assert purge_state(thread).failures == 4
+    hurry(bench)
+    assert bench.state.purges.run(thread)
+    assert (purge_state(thread).state, purge_state(thread).failures) == ("purged", 0)
+    monkeypatch.setattr(bench.state.storage, "delete_prefix", away)
+    for count in range(1, 6):
+        hurry(bench)
+        assert not bench.state.purges.run(thread)
+        assert (purge_state(thread).state, purge_state(thread).failures) == (
+            "stalled" if count == 5 else "purged",
+            count,
+        )
 
 
 def test_a_storage_that_is_away_holds_the_purge_up(
@@ -89,9 +155,7 @@ def test_a_storage_that_is_away_holds_the_purge_up(
     assert purge.purged_at is None
     with monkeypatch.context() as patch:
         patch.setattr(bench.state.storage, "delete_prefix", lambda prefix: 0)
-        table = bench.state.models.purges
-        with bench.state.database.write() as unit:
-            unit.connection.execute(table.update().values(next_attempt_at=table.c.closed_at))
+        hurry(bench)
         assert not bench.state.purges.run(thread)
     assert purge_state(thread).last_error == "BlobsLeft"
 

@@ -10,7 +10,7 @@ from nursecare_chat.service import images as images_module
 
 from ..support.hosts import Api, Workbench
 from ..support.photos import issue, media, post, put, refused, smuggle, upload
-from ..support.pictures import JPEG, SVG, bomb, picture
+from ..support.pictures import JPEG, SVG, bomb, picture, read
 
 
 class Counting:
@@ -142,3 +142,71 @@ def test_a_rejected_one_does_not_wait(client_api: Api, bench: Workbench, thread:
         smuggle(bench, path, SVG)
         refused(post(client_api, thread, path))
     assert post(client_api, thread, upload(client_api, thread)).status_code == 200
+
+
+def test_a_picture_in_thousands_of_passes(bench: Workbench, client_api: Api, thread: int) -> None:
+    """C25: each pass costs the time of a whole picture, so there is a bound; an ordinary progressive one passes."""
+    ordinary = picture(size=(64, 64), progressive=True)
+    assert post(client_api, thread, upload(client_api, thread, ordinary)).status_code == 200
+    scan = ordinary[ordinary.rindex(b"\xff\xda") : -2]
+    many = ordinary[:-2] + scan * 200 + ordinary[-2:]
+    refused(post(client_api, thread, upload(client_api, thread, many)))
+
+
+def test_large_photos_are_decoded_smaller(make_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C25: above half the cap a JPEG is taken at half its width and height, other formats are refused."""
+    monkeypatch.setattr(images_module, "MAX_FULL_PIXELS", 5_000)
+    api = make_bench("reference").login("client")
+    thread = api.open(1).get_json()["threadId"]
+    url = post(api, thread, upload(api, thread, picture(size=(100, 60)))).get_json()["media_url"]
+    assert read(api.call("GET", url).data).size == (50, 30)
+    refused(post(api, thread, upload(api, thread, picture("image/png", (100, 60)), "image/png")))
+
+
+@pytest.mark.parametrize("error", [MemoryError, ImportError])
+def test_what_is_not_the_pictures_fault(
+    bench: Workbench, client_api: Api, thread: int, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """C25, C13: 503, and the photo is there for another try."""
+    path = upload(client_api, thread)
+
+    def fail(*args: Any) -> None:
+        raise error()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images_module.ImageOps, "exif_transpose", fail)
+        response = post(client_api, thread, path)
+    assert (response.status_code, response.headers["Retry-After"]) == (503, response.headers["Retry-After"])
+    assert media(bench, thread) == [path]
+    assert post(client_api, thread, path).status_code == 200
+
+
+def test_a_crowd_of_photos(make_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C7, C13: those beyond a bounded queue are asked to come again, and do not hold the host's connections."""
+    monkeypatch.setattr(images_module, "PATIENCE", 0.2)
+    bench = make_bench("reference")
+    api = bench.login("client")
+    thread = api.open(1).get_json()["threadId"]
+    path = upload(api, thread)
+    images = bench.state.images
+    for _ in range(images_module.AT_ONCE):
+        assert images._places.acquire(timeout=1)
+    response = post(api, thread, path)
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+    for _ in range(images_module.AT_ONCE):
+        images._places.release()
+    assert post(api, thread, path).status_code == 200
+
+
+def test_erased_under_the_post(bench: Workbench, client_api: Api, thread: int, monkeypatch: Any) -> None:
+    """C22: closed and purged just before the photo is looked at: thread_closed, not that it is missing."""
+    path = upload(client_api, thread)
+    read_blob = bench.state.storage.read
+
+    def late(name: str, limit: int) -> bytes | None:
+        bench.login("admin").close(thread)
+        return read_blob(name, limit)
+
+    monkeypatch.setattr(bench.state.storage, "read", late)
+    response = post(client_api, thread, path)
+    assert (response.status_code, response.get_json()["code"]) == (403, "thread_closed")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from nursecare_chat import thread_closed
 from nursecare_chat.errors import DatabaseConflict, DatabaseError, DatabaseUnavailable
 from nursecare_chat.service.unit_of_work import NO_TABLES, translate
 
@@ -148,3 +149,24 @@ def test_a_host_that_locks_its_user_in_the_same_request(
     locks.append(True)
     refused = bench.login("client").say(thread)
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+
+
+def test_a_close_that_a_savepoint_undid_and_somebody_else_made(make_bench: Callable[..., Workbench]) -> None:
+    """C26, C44: told once, by the one whose close stands."""
+    bench = make_bench(REFERENCE)
+    api = bench.login("client")
+    thread = api.open(1).get_json()["threadId"]
+    told: list[int] = []
+
+    def receive(sender: Any, thread_id: int, **more: Any) -> None:
+        told.append(thread_id)
+
+    with bench.app.app_context(), thread_closed.connected_to(receive, bench.app):
+        session = bench.host.db.session
+        request = session.get(bench.host.request_model, 1)
+        savepoint = session.begin_nested()
+        assert bench.chat.close_request(request)
+        savepoint.rollback()
+        assert api.close(thread).status_code == 200
+        session.commit()
+    assert told == [thread]

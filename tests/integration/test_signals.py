@@ -160,7 +160,7 @@ def test_it_follows_the_hosts_commit(bench: Workbench, client_api: Api, thread: 
         assert host.close() is True
         assert (heard.events, rings) == ([], [])
         host.session.commit()
-    assert heard.names == ["thread-purged", "thread-closed"]
+    assert heard.names == ["thread-closed", "thread-purged"]
     assert [(ring.kind, ring.thread, ring.seq) for ring in rings] == [("closed", thread, 2)]
     assert status(bench, thread) == "closed"
     assert client_api.messages(thread).get_json()["messages"][0]["text"] is None
@@ -210,7 +210,7 @@ def test_a_released_savepoint_is_no_commit(bench: Workbench, thread: int, heard:
             pass
         assert heard.events == []
         host.session.commit()
-    assert heard.names == ["thread-purged", "thread-closed"]
+    assert heard.names == ["thread-closed", "thread-purged"]
 
 
 def test_savepoint_then_rollback_of_all(bench: Workbench, thread: int, heard: Heard) -> None:
@@ -254,6 +254,46 @@ def test_the_hosts_own_changes_go_along(bench: Workbench, thread: int) -> None:
         host.session.commit()
     assert status(bench, thread) == "closed"
     assert bench.login("nurse").thread(thread).status_code == 401
+
+
+def test_within_the_hosts_own_block(bench: Workbench, thread: int, heard: Heard) -> None:
+    """C44: receivers have a session that works, though the host's is not done with its commit."""
+    heard.events.clear()
+    with Completing(bench) as host:
+        request_model, number = bench.host.request_model, bench.host.request_id(1)
+        with host.session.begin():
+            assert bench.chat.close_request(host.session.get(request_model, number))
+    assert heard.names == ["thread-closed", "thread-purged"]
+
+
+def test_what_is_no_request(bench: Workbench, thread: int, heard: Heard) -> None:
+    """C44, C9: a row of another class may have the same key; nobody's chat is closed or forgotten for it."""
+    heard.events.clear()
+    with Completing(bench) as host:
+        user = bench.host.user("admin")
+        for wrong in (user, None, 1, "1", object()):
+            with pytest.raises(TypeError, match="expected"):
+                bench.chat.close_request(wrong)
+        for wrong in (None, 1, object(), bench.host.request_model):
+            with pytest.raises(TypeError, match="expected"):
+                bench.chat.forget(wrong)
+        host.session.commit()
+    assert heard.events == []
+    assert status(bench, thread) == "open"
+
+
+def test_a_session_that_was_replaced(
+    bench: Workbench, thread: int, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C44, C7: as the tests of many a host do it."""
+    with Completing(bench) as host:
+        monkeypatch.setattr(bench.host.db, "session", bench.host.db._make_scoped_session({}))
+        request = bench.host.db.session.get(bench.host.request_model, bench.host.request_id(1))
+        assert bench.chat.close_request(request)
+        bench.host.db.session.commit()
+        bench.host.db.session.remove()
+        host.session.remove()
+    assert status(bench, thread) == "closed"
 
 
 def test_a_request_that_is_not_in_the_database_yet(bench: Workbench) -> None:

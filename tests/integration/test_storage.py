@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import json
 import os
+import re
+import socket
 import stat
 import threading
 import time
@@ -16,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import request
 from flask.testing import FlaskClient
 from itsdangerous import URLSafeSerializer
 
@@ -26,6 +30,8 @@ from nursecare_chat.storage.base import BlobStorage
 from nursecare_chat.storage.local import LocalStorage
 
 from ..support.hosts import Workbench
+from ..support.live import Live
+from ..support.photos import issue, post, put
 from ..support.pictures import SVG, picture
 
 MINE, OTHER = names.prefix(12), names.prefix(1)
@@ -334,13 +340,39 @@ def test_addresses_of_a_mounted_host(make_bench: Any, name: str) -> None:
     wanted = {"contentType": "image/jpeg", "size": len(JPEG)}
     issued = api.call("POST", f"/api/chat/threads/{thread}/uploads", json=wanted, **mounted).get_json()
     assert issued["uploadUrl"].startswith("/care/api/chat/media/")
+    assert issue(api, thread).get_json()["uploadUrl"].startswith("/api/chat/media/")
+
+
+@pytest.mark.parametrize(
+    "script_name", ["//evil.test", "///evil.test/", "/\\evil.test", "/https://evil.test", "/x//y/"]
+)
+def test_what_a_proxys_header_says_is_for_its_own_answer(make_bench: Any, script_name: str) -> None:
+    """C11, C24: no request decides where others' addresses lead, nor its own to another host."""
+    bench = make_bench("reference")
+    api, nobody = bench.login("client"), bench.login(None)
+    thread = api.open(1).get_json()["threadId"]
+    spoofed = {"environ_overrides": {"SCRIPT_NAME": script_name}}
+    assert nobody.call("GET", "/api/chat/threads", **spoofed).status_code == 401
+    wanted = {"contentType": "image/jpeg", "size": len(JPEG)}
+    path = f"/api/chat/threads/{thread}/uploads"
+    own = api.call("POST", path, json=wanted, **spoofed).get_json()["uploadUrl"]
+    assert re.fullmatch(r"/[^/\\][^\\]*/api/chat/media/[\w.-]+", own)
+    assert "//" not in own
+    theirs = api.call("POST", path, json=wanted).get_json()
+    assert theirs["uploadUrl"].startswith("/api/chat/media/")
+    assert put(api, theirs) == 201
+    assert post(api, thread, theirs["mediaPath"]).get_json()["media_url"].startswith("/api/chat/media/")
+    once = {"wsgi.multithread": False}
+    for mount, environ in (("", once), ("/care", {**once, "SCRIPT_NAME": "/care"})):
+        stream = api.stream(thread, "0", environ_overrides=environ)
+        assert f'"media_url":"{mount}/api/chat/media/'.encode() in stream.data
 
 
 def test_folder_by_setting(tmp_path: Path) -> None:
     """C5, C24: file:// is in the instance folder, file:///a/folder is that; others may not look into it."""
     assert storage_folder("file://", "/srv/instance") == Path("/srv/instance/chat-media")
     assert storage_folder(f"file://{tmp_path}/with%20space", "/srv") == tmp_path / "with space"
-    storage = LocalStorage(tmp_path / "media", lambda: b"k", lambda: "/m")
+    storage = LocalStorage(tmp_path / "media", lambda: [b"k"], "/m")
     name = names.new_name(3, "image/png")
     storage.write(name, b"x")
     modes = {stat.S_IMODE(os.stat(path).st_mode) for path in (tmp_path / "media" / "chats" / "3").rglob("*")}
@@ -349,17 +381,74 @@ def test_folder_by_setting(tmp_path: Path) -> None:
 
 def test_a_full_disk(tmp_path: Path, name: str) -> None:
     """C13: 503, and nothing half-written."""
-    storage = LocalStorage(Path("/dev/null/media"), lambda: b"k", lambda: "/m")
+    storage = LocalStorage(Path("/dev/null/media"), lambda: [b"k"], "/m")
     with pytest.raises(StorageUnavailable) as raised:
         storage.write(name, b"x")
     assert raised.value.status == 503
     assert raised.value.headers == {"Retry-After": "1"}
 
 
-def test_a_full_disk_over_http(make_bench: Any, name: str) -> None:
-    """C13, C24: through the route, in the one error shape."""
+def test_a_folder_that_cannot_be(make_bench: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """C13, C24: through the route, in the one error shape, and said to the operator."""
     bench = make_bench("reference", CHAT_STORAGE_URL="file:///dev/null/media")
-    case = Case(bench.state.storage, bench.app.test_client())
-    signed = bench.state.storage.sign_put(name, "image/jpeg", 9999, 60)
-    response = case.client.put(signed.url, data=JPEG, headers=signed.headers)
+    api = bench.login("client")
+    thread = api.open(1).get_json()["threadId"]
+    response = issue(api, thread)
     assert (response.status_code, response.get_json()["code"]) == (503, "unavailable")
+    assert response.headers["Retry-After"] == "1"
+    assert "chat storage error: NotADirectoryError" in caplog.text
+
+
+def test_a_full_disk_at_the_last_step(
+    case: Case, local: LocalStorage, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C24: what was not created leaves the address good for another try."""
+
+    def full(self: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", full)
+        assert case.put(name) == 503
+    assert local.listing(MINE) == []
+    assert case.put(name) == 201
+
+
+@pytest.mark.parametrize("kind", ["gevent", "gthread", "sync", "development"])
+def test_a_connection_that_breaks_off(live_servers: Callable[..., Live], kind: str) -> None:
+    """C24: on every server: half a photo is none, and the address is good for another try."""
+    live = live_servers(kind, "reference")
+    client = live.login("client")
+    thread = live.new_thread()
+    wanted = {"contentType": "image/jpeg", "size": len(JPEG)}
+    issued = client.http.post(f"/api/chat/threads/{thread}/uploads", json=wanted).json()
+    host, port = live.server.url.removeprefix("http://").split(":")
+    head = f"PUT {issued['uploadUrl']} HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(f"{head}Content-Length: {len(JPEG)}\r\n\r\n".encode() + JPEG[: len(JPEG) // 2])
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(100)
+    again = client.http.put(issued["uploadUrl"], content=JPEG, headers=issued["headers"])
+    assert again.status_code == 201
+    posted = client.http.post(
+        f"/api/chat/threads/{thread}/messages", json={"type": "image", "mediaPath": issued["mediaPath"]}
+    )
+    assert client.http.get(posted.json()["media_url"]).status_code == 200
+
+
+def test_a_host_that_reads_every_body(make_bench: Any, name: str) -> None:
+    """C7, C24: what it has read is what we take."""
+    bench = make_bench("reference")
+    bench.app.before_request(lambda: request.get_data() and None)
+    case = Case(bench.state.storage, bench.app.test_client())
+    assert case.put(name) == 201
+    assert case.put(names.new_name(12, "image/jpeg"), SVG, 9999) == 415
+
+
+def test_a_folder_that_is_not_the_one(tmp_path: Path) -> None:
+    """C37: a place where nothing was ever signed is no empty storage."""
+    storage = LocalStorage(tmp_path / "media", lambda: [b"k"], "/m")
+    with pytest.raises(StorageUnavailable):
+        storage.check()
+    storage.sign_put(names.new_name(1, "image/png"), "image/png", 1, 1)
+    storage.check()

@@ -173,6 +173,22 @@ def test_unknown_request_and_thread(client_api: Api) -> None:
         assert (response.status_code, response.get_json()["code"]) == (404, "not_found")
 
 
+def test_forgetting_who_only_asked_to_upload(bench: Workbench, client_api: Api, thread: int) -> None:
+    """C9: their row points at the user all the same, so it goes, and the host can delete them."""
+    wanted = {"contentType": "image/jpeg", "size": 1}
+    bench.login("admin2").call("POST", f"/api/chat/threads/{thread}/uploads", json=wanted)
+    client_api.close(thread)
+    purges = bench.state.models.purges
+    with bench.app.app_context():
+        admin = bench.host.user("admin2")
+        assert bench.chat.forget(admin) == (0, 1)
+        with bench.state.database.write() as unit:
+            unit.connection.execute(purges.update().values(state="settled"))
+        assert bench.chat.forget(admin) == (1, 0)
+        bench.host.db.session.delete(admin)
+        bench.host.db.session.commit()
+
+
 def test_rows_survive_what_c9_promises(bench: Workbench, client_api: Api, admin_api: Api, thread: int) -> None:
     """C9: forget deletes settled threads only, and the receipt's row stays."""
     client_api.say(thread)

@@ -30,7 +30,9 @@ class Memory:
 
     def after(self, thread: int, seq: int, limit: int) -> list[Entry]:
         found = range(seq + 1, min(self.last_seq, seq + limit) + 1)
-        entries = [Entry(number, "s", b"%d;" % number, b"own %d;" % number) for number in found]
+        entries = [
+            Entry(number, "s", lambda own, mount, n=number: (b"own %d;" if own else b"%d;") % n) for number in found
+        ]
         self.between()
         return entries
 
