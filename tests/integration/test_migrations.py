@@ -12,48 +12,11 @@ from sqlalchemy.dialects import postgresql
 
 from nursecare_chat.install_migrations import _render_type
 
-from ..support import plain
+from ..support import foreign, plain
 from ..support.databases import Databases
 from ..support.hosts import Api, Workbench
 from ..support.shell import Commands, Shell
 
-HOST_REVISION = '''
-"""the host's own tables"""
-from alembic import op
-import sqlalchemy as sa
-
-revision, down_revision, branch_labels, depends_on = "a1", None, None, None
-
-
-def upgrade():
-    op.create_table(
-        "people",
-        sa.Column("uid", sa.Uuid(), nullable=False),
-        sa.Column("mail", sa.String(200)),
-        sa.Column("role", sa.String(20)),
-        sa.Column("blocked", sa.Boolean(), nullable=False),
-        sa.PrimaryKeyConstraint("uid", name=op.f("pk_people")),
-        sa.UniqueConstraint("mail", name=op.f("uq_people_mail")),
-    )
-    op.create_table(
-        "home_visits",
-        sa.Column("visit_no", sa.Uuid(), nullable=False),
-        sa.Column("patient_uid", sa.Uuid(), nullable=False),
-        sa.ForeignKeyConstraint(["patient_uid"], ["people.uid"], name=op.f("fk_home_visits_patient_uid_people")),
-        sa.PrimaryKeyConstraint("visit_no", name=op.f("pk_home_visits")),
-    )
-    op.create_table(
-        "chat_message",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("body", sa.String(100)),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_chat_message")),
-    )
-
-
-def downgrade():
-    for table in ("chat_message", "home_visits", "people"):
-        op.drop_table(table)
-'''
 CHAT_TABLES = {"chat_threads", "chat_messages", "chat_uploads", "chat_purges"}
 NO_DRIFT = "No new upgrade operations detected"
 
@@ -96,7 +59,7 @@ def host(request: pytest.FixtureRequest, commands: Commands, tmp_path: Path, url
     """Each kind of key in turn; the first host has a naming convention, too."""
     if request.param in plain.KEYS:
         return plain_host(commands, tmp_path, url, request.param)
-    return with_history(Shell(commands, "tests.support.foreign:create_app()", tmp_path, url), HOST_REVISION)
+    return with_history(Shell(commands, "tests.support.foreign:create_app()", tmp_path, url), foreign.REVISION)
 
 
 def test_fresh_upgrade_and_no_drift(reference: Shell) -> None:
@@ -168,9 +131,9 @@ def test_what_install_migrations_refuses(commands: Commands, tmp_path: Path) -> 
     for file in versions.glob("*.py"):
         file.unlink()
     for name in ("a1", "b1"):
-        (versions / f"{name}.py").write_text(HOST_REVISION.replace('"a1"', f'"{name}"'))
+        (versions / f"{name}.py").write_text(foreign.REVISION.replace('"a1"', f'"{name}"'))
     assert "flask db merge heads" in shell.flask("chat", "install-migrations", status=1)
-    (versions / "b1.py").write_text(HOST_REVISION.replace('"a1", None', '"b1", "nowhere"'))
+    (versions / "b1.py").write_text(foreign.REVISION.replace('"a1", None', '"b1", "nowhere"'))
     broken = shell.flask("chat", "install-migrations", status=1)
     assert "Alembic cannot read the migrations folder" in broken
     assert "Traceback" not in broken
