@@ -27,12 +27,14 @@ COMMANDS = {
     "gthread": "gunicorn --no-control-socket -k gthread --threads 40 --graceful-timeout 3 -b 127.0.0.1:{port} {wsgi}",
     "gthread-4": "gunicorn --no-control-socket -k gthread --threads 4 -b 127.0.0.1:{port} {wsgi}",
     "gthread-1": "gunicorn --no-control-socket -k gthread --threads 1 -b 127.0.0.1:{port} {wsgi}",
-    "gevent-patient": "gunicorn --no-control-socket -k gevent --graceful-timeout 30 -b 127.0.0.1:{port} {wsgi}",
-    "gthread-patient": "gunicorn --no-control-socket -k gthread --threads 40 --graceful-timeout 30"
+    "gevent-patient": "gunicorn --no-control-socket -k gevent --graceful-timeout 90 -b 127.0.0.1:{port} {wsgi}",
+    "gthread-patient": "gunicorn --no-control-socket -k gthread --threads 40 --graceful-timeout 90"
     " -b 127.0.0.1:{port} {wsgi}",
-    "gevent-recycled": "gunicorn --no-control-socket -k gevent --graceful-timeout 30 --max-requests 30"
+    "pywsgi": "gunicorn --no-control-socket -k gunicorn.workers.ggevent.GeventPyWSGIWorker --graceful-timeout 90"
     " -b 127.0.0.1:{port} {wsgi}",
-    "gthread-recycled": "gunicorn --no-control-socket -k gthread --threads 40 --graceful-timeout 30 --max-requests 30"
+    "gevent-recycled": "gunicorn --no-control-socket -k gevent --graceful-timeout 90 --max-requests 30"
+    " -b 127.0.0.1:{port} {wsgi}",
+    "gthread-recycled": "gunicorn --no-control-socket -k gthread --threads 40 --graceful-timeout 90 --max-requests 30"
     " -b 127.0.0.1:{port} {wsgi}",
     "sync": "gunicorn --no-control-socket -k sync -b 127.0.0.1:{port} {wsgi}",
     "development": "flask --app {wsgi} run --port {port}",
