@@ -13,6 +13,7 @@ from huey.consumer import Consumer
 
 from .errors import ConfigurationError, DatabaseError
 from .install_migrations import install
+from .service.lookup import find
 from .state import current
 from .tasks import PICKUP
 
@@ -90,7 +91,7 @@ def forget(request_id: str | None, user_id: str | None) -> None:
     )
     parsed = key.parse(text or "")
     with _plain_errors(), state.database.session() as session:
-        subject = parsed is not None and session.get(model, parsed)
+        subject = parsed is not None and find(session, model, parsed)
     if not subject:
         raise click.ClickException(f"There is no {model.__name__} {text!r}.")
     with _plain_errors():

@@ -107,7 +107,7 @@ class Messages:
         threads, messages = self._threads, self._messages
         advance: dict[str, Any] = {"last_seq": threads.c.last_seq + 1}
         if as_admin:
-            advance["admin_id"] = sa.func.coalesce(threads.c.admin_id, sender_id)
+            advance["admin_id"] = sa.func.coalesce(threads.c.admin_id, sa.literal(sender_id, threads.c.admin_id.type))
         still_open = (threads.c.id == thread_id) & (threads.c.status == "open")
         take_seq = threads.update().where(still_open).values(advance).returning(threads.c.last_seq)
         key = self._client_message_key(thread_id, draft.client_message_id)

@@ -8,15 +8,15 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
-from sqlalchemy.orm import Session
 
 from ..errors import DatabaseConflict, NotFound, ThreadClosed, ValidationFailed
-from ..keys import as_uuid, wire
+from ..keys import wire
 from ..metrics import Metrics
 from ..models import ChatModels, utcnow
 from ..signals import Emit, thread_closed, thread_opened
 from ..stream.doorbell import Ring
 from .access import Access
+from .lookup import find
 from .paging import newest
 from .purges import Purges
 from .unit_of_work import Database, follow_up
@@ -106,21 +106,11 @@ class Threads:
     def _authorized(self, user: Any, request_id: Any) -> tuple[Any, Any]:
         """The request's own key and its client's."""
         with self._database.session() as session:
-            request = self._request(session, request_id)
+            request = find(session, self._models.request_model, request_id)
             if request is None:
                 raise NotFound("No such request.")
             self._access.authorize(user, "open", request)
             return sa.inspect(request).identity[0], self._access.policy.client_of(request)
-
-    def _request(self, session: Session, request_id: Any) -> Any:
-        for key in (request_id, *as_uuid(request_id)):
-            try:
-                return session.get(self._models.request_model, key)
-            except sa.exc.DBAPIError:
-                raise
-            except sa.exc.StatementError:  # a key type of the host's own that cannot read this
-                continue
-        return None
 
     def _create(self, request_id: Any, client_id: Any, admin_id: Any) -> Row[Any]:
         same_request = self._threads.c.request_id == request_id

@@ -110,7 +110,11 @@ class Database:
         elif host.dialect.name == "sqlite":
             engine = sqlite.own_engine(host.url, options)
         else:
-            engine = sa.create_engine(host.url, pool_pre_ping=True, **options)
+            # Whatever the host or its database have as a default: what is read after a lock was waited for must be what
+            # stands then, and a transaction must be one (C10).
+            kept = {k: v for k, v in options.pop("execution_options", {}).items() if k != "isolation_level"}
+            options |= {"execution_options": kept, "isolation_level": "READ COMMITTED", "pool_pre_ping": True}
+            engine = sa.create_engine(host.url, **options)
         engine.logger.setLevel(logging.WARNING)
         return engine
 
@@ -208,9 +212,10 @@ def translate(error: Exception) -> DatabaseError:
         or getattr(original, "pgcode", None)
         or getattr(original, "sqlite_errorname", None)
     )
-    prefix = TABLES[0][:5]
-    missing = (f"no such table: {prefix}", f"no such table: main.{prefix}", f'relation "{prefix}')
-    if state in ("42P01", "SQLITE_ERROR") and any(marker in str(original) for marker in missing):
+    # PostgreSQL says the name in the words of its language, with the schema; SQLite has one code for many things.
+    said = str(original).partition("\n")[0]
+    missing = state == "42P01" or (state == "SQLITE_ERROR" and said.startswith("no such table"))
+    if missing and any(table in said for table in TABLES):
         return DatabaseUnavailable(kind, state, NO_TABLES)
     if isinstance(error, (sa.exc.IntegrityError, sqlite3.IntegrityError)):
         return DatabaseConflict(kind, state)

@@ -6,19 +6,23 @@ import logging
 import sqlite3
 import traceback
 import uuid
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+import sqlalchemy as sa
 from click import ClickException
 from flask import Flask, g
 from flask_login import LoginManager, UserMixin, current_user, logout_user
 from flask_sqlalchemy import SQLAlchemy
 from huey import MemoryHuey
 from sqlalchemy import CHAR, Engine, TypeDecorator, event
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import SingletonThreadPool
 
@@ -27,7 +31,9 @@ from nursecare_chat import config as configuration
 from nursecare_chat.errors import DatabaseError
 from nursecare_chat.service.messages import Draft
 
+from ..support.databases import Databases
 from ..support.hosts import TESTING, Workbench
+from ..support.sse import parse as parse_stream
 
 
 def make_app(**config: Any) -> Flask:
@@ -38,9 +44,12 @@ def make_app(**config: Any) -> Flask:
 
 
 class Small:
-    """The smallest host: users and jobs with keys of any type."""
+    """The smallest host: users and jobs with keys of any type.
 
-    def __init__(self, key: Any = None, **config: Any) -> None:
+    :param parse: makes a key of what Flask-Login put into its session.
+    """
+
+    def __init__(self, key: Any = None, parse: Callable[[str], Any] = int, **config: Any) -> None:
         self.db = db = SQLAlchemy()
         key = key or db.Integer
 
@@ -56,7 +65,7 @@ class Small:
         self.app = make_app(**config)
         db.init_app(self.app)
         login = LoginManager(self.app)
-        login.user_loader(lambda text: db.session.get(User, uuid.UUID(text) if key is db.Uuid else text))
+        login.user_loader(lambda text: db.session.get(User, parse(text)))
 
     def install(self, **options: Any) -> Any:
         options = {"db": self.db, "user_model": self.User, "request_model": self.Job, **options}
@@ -74,6 +83,27 @@ class Small:
             self.db.create_all()
             self.db.session.add_all(rows)
             self.db.session.commit()
+
+    def close(self) -> None:
+        self.app.extensions["nursecare_chat"].database.dispose()
+        with self.app.app_context():
+            self.db.session.remove()
+            self.db.engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def make_small(request: pytest.FixtureRequest, tmp_path: Path, databases: Databases) -> Iterator[Callable[..., Small]]:
+    """Small hosts on a database of their own, of each kind in turn."""
+    made: list[Small] = []
+    with databases.empty(request.param, tmp_path) as url:
+
+        def make(key: Any = None, parse: Callable[[str], Any] = int, **config: Any) -> Small:
+            made.append(Small(key, parse, SQLALCHEMY_DATABASE_URI=url, **config))
+            return made[-1]
+
+        yield make
+        for small in made:
+            small.close()
 
 
 def test_init_app_never_touches_the_database() -> None:
@@ -114,28 +144,6 @@ def test_the_same_db_in_a_second_app() -> None:
     assert small.install().models is first
 
 
-@pytest.mark.parametrize("kind", ["Integer", "BigInteger", "Uuid", "String"])
-def test_key_types(kind: str) -> None:
-    """C2: integers are JSON numbers, others strings; foreign keys point at the host's tables."""
-    make = {"Uuid": lambda n: uuid.UUID(int=n), "String": lambda n: f"a/b //ü%2F {n}?#"}.get(kind, lambda n: n)
-    db = SQLAlchemy()
-    small = Small({"String": db.String(40)}.get(kind, getattr(db, kind)))
-    state = small.install()
-    small.add(small.User(id=make(1)), small.User(id=make(2), role="admin"), small.Job(id=make(3), client_id=make(1)))
-    client, admin = small.client(make(1)), small.client(make(2))
-    path = f"/api/requests/{quote(str(make(3)), safe='')}/chat/open"
-    thread = client.post(path).get_json()["threadId"]
-    assert admin.post(path).get_json()["threadId"] == thread
-    shown = client.get(f"/api/chat/threads/{thread}").get_json()
-    wire = make if kind.endswith("Integer") else lambda n: str(make(n))
-    assert (shown["clientId"], shown["adminId"], shown["requestId"]) == (wire(1), wire(2), wire(3))
-    assert client.post(f"/api/chat/threads/{thread}/messages", json={"type": "text", "text": "x"}).status_code == 200
-    (message,) = client.get(f"/api/chat/threads/{thread}/messages").get_json()["messages"]
-    assert message["sender_id"] == wire(1)
-    targets = {key.target_fullname for key in state.models.threads.foreign_keys}
-    assert targets == {"user.id", "job.id"}
-
-
 class StrictGuid(TypeDecorator[uuid.UUID]):
     """A common recipe for UUIDs without a native type: it takes nothing else, and says it holds text."""
 
@@ -149,19 +157,117 @@ class StrictGuid(TypeDecorator[uuid.UUID]):
         return None if value is None else uuid.UUID(value)
 
 
-def test_a_key_type_of_the_hosts_own() -> None:
-    """C2: its path is the UUID; what spells none is 404."""
-    small = Small(StrictGuid)
-    small.app.login_manager.user_loader(lambda text: small.db.session.get(small.User, uuid.UUID(text)))
+class Guid(TypeDecorator[uuid.UUID]):
+    """SQLAlchemy's own recipe for UUIDs: native where there are some, else text."""
+
+    impl = CHAR
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Any) -> Any:
+        return dialect.type_descriptor(postgresql.UUID() if dialect.name == "postgresql" else CHAR(32))
+
+    def process_bind_param(self, value: Any, dialect: Any) -> Any:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return value.hex
+
+    def process_result_value(self, value: Any, dialect: Any) -> uuid.UUID | None:
+        return value if value is None or isinstance(value, uuid.UUID) else uuid.UUID(value)
+
+
+def number_from(start: int) -> Callable[[int], int]:
+    return lambda n: start + n
+
+
+def spelled(n: int) -> str:
+    return str(uuid.UUID(int=n))
+
+
+KEYS = {  # the column's type, the n-th key, and how Flask-Login's text becomes one
+    "integer": (sa.Integer(), number_from(0), int),
+    "bigint": (sa.BigInteger(), number_from(2**40), int),
+    "uuid": (sa.Uuid(), lambda n: uuid.UUID(int=n), uuid.UUID),
+    "uuid as text": (sa.Uuid(as_uuid=False), spelled, str),
+    "string": (sa.String(40), lambda n: f"a/b //ü%2F {n}?#", str),
+    "recipe": (Guid(), lambda n: uuid.UUID(int=n), uuid.UUID),
+    "strict recipe": (StrictGuid(), lambda n: uuid.UUID(int=n), uuid.UUID),
+}
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_key_types(make_small: Callable[..., Small], kind: str) -> None:
+    """C2, C9, C17, C23, C30, C37: a chat's whole life; integers are JSON numbers, others strings; keys are real."""
+    column, make, parse = KEYS[kind]
+    small = make_small(column, parse)
+    state = small.install()
+    small.add(small.User(id=make(1)), small.User(id=make(2), role="admin"))
+    small.add(small.Job(id=make(3), client_id=make(1)), small.Job(id=make(4), client_id=make(1)))
+    assert {key.target_fullname for key in state.models.threads.foreign_keys} == {"user.id", "job.id"}
+    client, admin = small.client(make(1)), small.client(make(2))
+
+    def wire(n: int) -> Any:
+        return make(n) if isinstance(make(n), int) else str(make(n))
+
+    def path(n: int) -> str:
+        return f"/api/requests/{quote(str(make(n)), safe='')}/chat/open"
+
+    thread = client.post(path(3)).get_json()["threadId"]
+    assert admin.post(path(3)).get_json() == {"threadId": thread, "status": "open"}
+    base = f"/api/chat/threads/{thread}"
+    shown = client.get(base).get_json()
+    assert (shown["clientId"], shown["adminId"], shown["requestId"]) == (wire(1), wire(2), wire(3))
+    body = {"type": "text", "text": "x", "clientMessageId": "once"}
+    first, again = (client.post(f"{base}/messages", json=body) for _ in range(2))
+    assert (first.status_code, first.get_json()) == (200, again.get_json())
+    place = {"type": "location", "lat": 12.3456789, "lng": "-179.1234567", "clientMessageId": "there"}
+    posted = [admin.post(f"{base}/messages", json=place).get_json() for _ in range(2)]
+    assert posted == [{"id": posted[0]["id"], "seq": 2}] * 2
+    listed = client.get(f"{base}/messages").get_json()["messages"]
+    assert [message["sender_id"] for message in listed] == [wire(1), wire(2)]
+    assert (listed[1]["lat"], listed[1]["lng"]) == (12.3456789, -179.1234567)
+    _, events = parse_stream(client.get(f"{base}/stream", headers={"Last-Event-ID": "0"}).data)
+    assert [event.json for event in events] == [{"threadId": thread, **message} for message in listed]
+    assert state.access.lost([(make(1), thread), (make(2), thread), (make(4), thread)]) == {(make(4), thread)}
+
+    other = client.post(path(4)).get_json()["threadId"]
+    assert admin.post(f"/api/chat/threads/{other}/messages", json={"type": "text", "text": "y"}).status_code == 200
+    assert client.get(f"/api/chat/threads/{other}").get_json()["adminId"] == wire(2)
+
+    for one in (thread, other):
+        assert client.patch(f"/api/chat/threads/{one}/close").get_json()["status"] == "closed"
+    erased = client.get(f"{base}/messages").get_json()["messages"]
+    assert [(message["text"], message["lat"], message["sender_id"]) for message in erased] == [
+        (None, None, wire(1)),
+        (None, None, wire(2)),
+    ]
+    run = small.app.test_cli_runner().invoke
+    assert "1 chat(s) forgotten" in run(args=["chat", "forget", "--request", str(make(3))]).output
+    assert "1 chat(s) forgotten" in run(args=["chat", "forget", "--user", str(make(2))]).output
+    assert client.get(base).status_code == 404
+    with state.database.read() as connection:
+        purges = connection.execute(state.models.purges.select().order_by("thread_id")).all()
+    assert [(purge.request_id, purge.state, purge.rows_redacted) for purge in purges] == [
+        (make(3), "settled", 2),
+        (make(4), "settled", 1),
+    ]
+    with small.app.app_context():
+        for model in (small.Job, small.User):
+            small.db.session.execute(small.db.delete(model))
+        small.db.session.commit()
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_keys_that_name_nothing(make_small: Callable[..., Small], kind: str) -> None:
+    """C13, C2: 404 for what the key's column cannot hold or read as well; the command says so, too."""
+    column, make, parse = KEYS[kind]
+    small = make_small(column, parse)
     small.install()
-    me, job = uuid.uuid4(), uuid.uuid4()
-    small.add(small.User(id=me), small.Job(id=job, client_id=me))
-    client = small.client(me)
-    opened = client.post(f"/api/requests/{job}/chat/open")
-    assert opened.status_code == 200
-    assert client.get(f"/api/chat/threads/{opened.get_json()['threadId']}").get_json()["requestId"] == str(job)
-    for text in ("nonsense", str(uuid.uuid4())):
-        assert client.post(f"/api/requests/{text}/chat/open").status_code == 404
+    small.add(small.User(id=make(1), role="admin"))
+    client = small.client(make(1))
+    run = small.app.test_cli_runner().invoke
+    for text in ("nonsense", "2147483648", str(2**63 - 1), str(uuid.uuid4()), "x" * 255, "\u4e00"):
+        assert client.post(f"/api/requests/{text}/chat/open").status_code == 404, text
+        assert f"There is no Job {text!r}" in run(args=["chat", "forget", "--request", text]).output
 
 
 def test_in_memory_with_a_name(tmp_path: Any) -> None:
@@ -406,6 +512,7 @@ def test_defaults_and_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAT_MAX_TEXT", "7")
     monkeypatch.setenv("CHAT_SIGNED_URL_TTL", "60")
     small = Small(CHAT_MAX_TEXT=8, CHAT_ALLOWED_IMAGE_MIME=" Image/PNG , image/jpeg ", CHAT_MAX_STREAMS_PER_USER="off")
+    del small.app.config["CHAT_RATE_POST"]
     config = small.install().config
     assert (config.max_text, config.signed_url_ttl, config.max_streams_per_user) == (8, 60, None)
     assert config.allowed_image_mime == ("image/png", "image/jpeg")
@@ -441,8 +548,14 @@ class TestGoodGuest:
     """C7: what the host has, it keeps; on and off."""
 
     @pytest.fixture(params=[True, False], ids=["on", "off"])
-    def bench(self, request: pytest.FixtureRequest, make_bench: Any) -> Workbench:
-        return make_bench("foreign", CHAT_ENABLED=request.param)
+    def enabled(self, request: pytest.FixtureRequest) -> bool:
+        enabled: bool = request.param
+        return enabled
+
+    @pytest.fixture(params=["foreign", "foreign-postgresql"])
+    def bench(self, request: pytest.FixtureRequest, make_bench: Any, enabled: bool) -> Workbench:
+        bench: Workbench = make_bench(request.param, CHAT_ENABLED=enabled)
+        return bench
 
     def test_error_handlers_limiter_and_login(self, bench: Workbench) -> None:
         """C7: the host's 404 is HTML, its limiter counts its own routes only, its login_view redirects nobody here."""
@@ -496,8 +609,9 @@ class TestGoodGuest:
         (kept,) = bench.login("client").messages(thread).get_json()["messages"]
         assert (kept["text"], kept["seq"]) == ("commit", 1)
 
-    def test_engine_and_pragmas(self, bench: Workbench) -> None:
+    def test_engine_and_pragmas(self, make_bench: Any, enabled: bool) -> None:
         """C7: the host's connections keep their settings; ours are set on connections of our own."""
+        bench = make_bench("foreign", CHAT_ENABLED=enabled)
         api = bench.login("client")
         api.open(1)
         with bench.app.app_context(), bench.host.db.engine.connect() as connection:
@@ -561,11 +675,12 @@ def test_a_write_has_the_lock_from_its_beginning(make_bench: Any) -> None:
         other.close()
 
 
+@pytest.mark.parametrize("host", ["reference", "reference-postgresql"])
 @pytest.mark.parametrize("how", ["deleted", "detached"])
 @pytest.mark.parametrize("enabled", [True, False])
-def test_the_hosts_logout_never_fails_because_of_us(make_bench: Any, how: str, enabled: bool) -> None:
+def test_the_hosts_logout_never_fails_because_of_us(make_bench: Any, host: str, how: str, enabled: bool) -> None:
     """C7, C34: with the account's row just deleted, or its object out of any session; the streams end all the same."""
-    bench = make_bench("reference", CHAT_ENABLED=enabled)
+    bench = make_bench(host, CHAT_ENABLED=enabled)
     session = bench.host.db.session
     rings: list[Any] = []
     bench.state.doorbell.listen(rings.append)
@@ -607,9 +722,10 @@ def test_a_writer_that_does_not_end(make_bench: Any, monkeypatch: pytest.MonkeyP
     assert posters[0].say(thread).get_json()["seq"] == 1
 
 
-def test_without_tables(make_bench: Any, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("host", ["reference", "reference-postgresql"])
+def test_without_tables(make_bench: Any, caplog: pytest.LogCaptureFixture, host: str) -> None:
     """C13: 503 with Retry-After, and a log line that says what to run; no traceback."""
-    bench = make_bench("reference")
+    bench = make_bench(host)
     with bench.app.app_context():
         for table in ("chat_messages", "chat_uploads", "chat_threads", "chat_purges"):
             bench.host.db.session.execute(bench.host.db.text(f"DROP TABLE {table}"))
@@ -625,9 +741,9 @@ def test_without_tables(make_bench: Any, caplog: pytest.LogCaptureFixture) -> No
     assert "flask db upgrade" in result.output
 
 
-@pytest.mark.parametrize("host", ["reference", "memory"])
+@pytest.mark.parametrize("host", ["reference", "memory", "reference-postgresql"])
 def test_an_error_carries_nothing_of_the_statement(make_bench: Any, host: str) -> None:
-    """C41: neither in its text nor in the chain of exceptions that a logger prints, on either kind of engine."""
+    """C41: neither in its text nor in the chain of exceptions that a logger prints, on any kind of engine."""
     bench = make_bench(host)
     statement = bench.state.models.messages.insert().values(text="canary", thread_id=1)
     with pytest.raises(DatabaseError) as raised, bench.state.database.write() as unit:

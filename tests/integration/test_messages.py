@@ -195,7 +195,7 @@ def test_only_the_sender_sees_the_client_message_id(client_api: Api, admin_api: 
     assert "clientMessageId" not in admin_api.messages(thread).get_json()["messages"][0]
 
 
-@pytest.mark.parametrize("host", ["reference", "foreign"])
+@pytest.mark.parametrize("host", ["reference", "foreign", "reference-postgresql", "foreign-postgresql"])
 def test_the_same_post_twelve_times_at_once(make_bench: Any, host: str) -> None:
     """C23: rows 1 of 12, one id; on files, for threads cannot share an in-memory connection."""
     bench = make_bench(host)

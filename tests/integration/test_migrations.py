@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,127 +12,111 @@ from sqlalchemy.dialects import postgresql
 
 from nursecare_chat.install_migrations import _render_type
 
+from ..support import foreign, plain
+from ..support.databases import Databases
 from ..support.hosts import Api, Workbench
-from ..support.servers import ROOT
+from ..support.shell import Commands, Shell
 
-HOST_REVISION = '''
-"""the host's own tables"""
-from alembic import op
-import sqlalchemy as sa
-
-revision, down_revision, branch_labels, depends_on = "a1", None, None, None
-
-
-def upgrade():
-    op.create_table(
-        "people",
-        sa.Column("uid", sa.Uuid(), nullable=False),
-        sa.Column("mail", sa.String(200)),
-        sa.Column("role", sa.String(20)),
-        sa.Column("blocked", sa.Boolean(), nullable=False),
-        sa.PrimaryKeyConstraint("uid", name=op.f("pk_people")),
-        sa.UniqueConstraint("mail", name=op.f("uq_people_mail")),
-    )
-    op.create_table(
-        "home_visits",
-        sa.Column("visit_no", sa.Uuid(), nullable=False),
-        sa.Column("patient_uid", sa.Uuid(), nullable=False),
-        sa.ForeignKeyConstraint(["patient_uid"], ["people.uid"], name=op.f("fk_home_visits_patient_uid_people")),
-        sa.PrimaryKeyConstraint("visit_no", name=op.f("pk_home_visits")),
-    )
-    op.create_table(
-        "chat_message",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("body", sa.String(100)),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_chat_message")),
-    )
-
-
-def downgrade():
-    for table in ("chat_message", "home_visits", "people"):
-        op.drop_table(table)
-'''
 CHAT_TABLES = {"chat_threads", "chat_messages", "chat_uploads", "chat_purges"}
+NO_DRIFT = "No new upgrade operations detected"
 
 
-class Shell:
-    """A host's checkout: `flask …` in it, on a database of its own."""
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Commands]:
+    commands = Commands()
+    yield commands
+    commands.close()
 
-    def __init__(self, app: str, folder: Path) -> None:
-        self.app, self.folder = app, folder
-        self.database = folder / "host.db"
 
-    def flask(self, *arguments: str, status: int = 0) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "flask", "--app", self.app, *arguments],
-            cwd=self.folder,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
-                "NURSECARE_INSTANCE": str(self.folder),
-                "NURSECARE_DATABASE_URL": f"sqlite:///{self.database}",
-                "FOREIGN_MIGRATIONS": str(self.folder / "migrations"),
-            },
-            capture_output=True,
-            text=True,
-        )
-        output = done.stdout + done.stderr
-        assert done.returncode == status, output
-        return output
-
-    def tables(self) -> set[str]:
-        with sqlite3.connect(self.database) as connection:
-            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        connection.close()
-        return names
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path, databases: Databases) -> Iterator[str]:
+    """An empty database of each kind in turn."""
+    with databases.empty(request.param, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture
-def reference(tmp_path: Path) -> Shell:
+def reference(commands: Commands, tmp_path: Path, url: str) -> Shell:
     """Integer keys; its history, thin revision included, is in the repository."""
-    return Shell("wsgi", tmp_path)
+    return Shell(commands, "wsgi", tmp_path, url)
 
 
-@pytest.fixture
-def foreign(tmp_path: Path) -> Shell:
-    """UUID keys, a naming convention, and a history that knows nothing of the chat yet."""
-    shell = Shell("tests.support.foreign:create_app()", tmp_path)
+def with_history(shell: Shell, revision: str) -> Shell:
+    """Alembic set up, and a history that knows nothing of the chat yet."""
     shell.flask("db", "init")
-    (tmp_path / "migrations" / "versions" / "a1_own.py").write_text(HOST_REVISION)
+    (shell.folder / "migrations" / "versions" / "a1_own.py").write_text(revision)
     return shell
+
+
+def plain_host(commands: Commands, folder: Path, url: str, key: str, schema: str | None = None) -> Shell:
+    env = {"HOST_KEY": key} | ({"HOST_SCHEMA": schema} if schema else {})
+    shell = Shell(commands, "tests.support.plain:create_app()", folder, url, **env)
+    return with_history(shell, plain.REVISION.format(key=plain.KEYS[key], schema=schema))
+
+
+@pytest.fixture(params=["uuid, own names", *plain.KEYS])
+def host(request: pytest.FixtureRequest, commands: Commands, tmp_path: Path, url: str) -> Shell:
+    """Each kind of key in turn; the first host has a naming convention, too."""
+    if request.param in plain.KEYS:
+        return plain_host(commands, tmp_path, url, request.param)
+    return with_history(Shell(commands, "tests.support.foreign:create_app()", tmp_path, url), foreign.REVISION)
 
 
 def test_fresh_upgrade_and_no_drift(reference: Shell) -> None:
     """C6: integer keys; upgrade, check."""
     reference.flask("db", "upgrade")
     assert reference.tables() >= CHAT_TABLES
-    assert "No new upgrade operations detected" in reference.flask("db", "check")
+    assert NO_DRIFT in reference.flask("db", "check")
     assert "Nothing to do" in reference.flask("chat", "install-migrations")
 
 
-def test_life_of_a_host(foreign: Shell) -> None:
-    """C6: install, upgrade, check, the host's own later revision, down by just ours and up again; UUID keys."""
-    assert "Wrote migrations/versions/nursecare_chat_0001" in foreign.flask("chat", "install-migrations")
-    assert "Nothing to do" in foreign.flask("chat", "install-migrations")
-    foreign.flask("db", "upgrade")
-    assert foreign.tables() >= CHAT_TABLES
-    assert "No new upgrade operations detected" in foreign.flask("db", "check")
-    assert "No changes in schema detected" in foreign.flask("db", "migrate", "-m", "nothing")
-    foreign.flask("db", "revision", "-m", "later", "--rev-id", "z9")
-    foreign.flask("db", "upgrade")
-    assert "z9 (head)" in foreign.flask("db", "current")
-    foreign.flask("db", "downgrade", "a1")
-    assert foreign.tables() & CHAT_TABLES == set()
-    assert foreign.tables() >= {"people", "home_visits", "chat_message"}
-    foreign.flask("db", "upgrade")
-    assert foreign.tables() >= CHAT_TABLES
-    assert "No new upgrade operations detected" in foreign.flask("db", "check")
-    assert "CREATE TABLE chat_threads" in foreign.flask("db", "upgrade", "--sql")  # offline, for those who review SQL
+def test_life_of_a_host(host: Shell) -> None:
+    """C6, C2: install, upgrade, check, the host's own later revision, down by just ours and up again."""
+    assert "Wrote migrations/versions/nursecare_chat_0001" in host.flask("chat", "install-migrations")
+    assert "Nothing to do" in host.flask("chat", "install-migrations")
+    host.flask("db", "upgrade", "a1")
+    own = host.tables()
+    host.flask("db", "upgrade")
+    assert host.tables() == own | CHAT_TABLES
+    assert NO_DRIFT in host.flask("db", "check")
+    assert "No changes in schema detected" in host.flask("db", "migrate", "-m", "nothing")
+    host.flask("db", "revision", "-m", "later", "--rev-id", "z9")
+    host.flask("db", "upgrade")
+    assert "z9 (head)" in host.flask("db", "current")
+    host.flask("db", "downgrade", "a1")
+    assert host.tables() == own
+    host.flask("db", "upgrade")
+    assert host.tables() == own | CHAT_TABLES
+    assert NO_DRIFT in host.flask("db", "check")
+    assert "CREATE TABLE chat_threads" in host.flask("db", "upgrade", "--sql")  # offline, for those who review SQL
 
 
-def test_what_install_migrations_refuses(tmp_path: Path) -> None:
+def test_a_host_in_a_schema(commands: Commands, tmp_path: Path, databases: Databases) -> None:
+    """C6, C2: where its metadata puts its tables ours are put, and nothing anywhere else."""
+    with databases.empty("postgresql", tmp_path) as url:
+        shell = plain_host(commands, tmp_path, url, "integer", "care")
+        env = tmp_path / "migrations" / "env.py"
+        text = env.read_text()
+        env.write_text(text.replace("get_metadata(),", "get_metadata(), include_schemas=True,"))
+        shell.flask("chat", "install-migrations")
+        shell.flask("db", "upgrade", "a1")
+        assert "run `flask chat install-migrations`, then `flask db upgrade`" in shell.flask("chat", "purge", status=1)
+        shell.flask("db", "upgrade")
+        assert shell.tables("care") == {"member", "job"} | CHAT_TABLES
+        assert shell.tables() == {"alembic_version"}
+        assert NO_DRIFT in shell.flask("db", "check")
+        assert "0 of 0 purged" in shell.flask("chat", "purge")
+        assert "CREATE TABLE care.chat_threads" in shell.flask("db", "upgrade", "--sql")
+        shell.flask("db", "downgrade", "a1")
+        assert shell.tables("care") == {"member", "job"}
+        shell.flask("db", "upgrade")
+        assert NO_DRIFT in shell.flask("db", "check")
+
+
+def test_what_install_migrations_refuses(commands: Commands, tmp_path: Path) -> None:
     """C6: each with what to do."""
-    shell = Shell("tests.support.foreign:create_app()", tmp_path)
+    url = f"sqlite:///{tmp_path / 'host.db'}"
+    shell = Shell(commands, "tests.support.foreign:create_app()", tmp_path, url)
     assert "run `flask db init` first" in shell.flask("chat", "install-migrations", status=1)
     shell.flask("db", "init")
     assert "run `flask db migrate`" in shell.flask("chat", "install-migrations", status=1)
@@ -151,9 +131,9 @@ def test_what_install_migrations_refuses(tmp_path: Path) -> None:
     for file in versions.glob("*.py"):
         file.unlink()
     for name in ("a1", "b1"):
-        (versions / f"{name}.py").write_text(HOST_REVISION.replace('"a1"', f'"{name}"'))
+        (versions / f"{name}.py").write_text(foreign.REVISION.replace('"a1"', f'"{name}"'))
     assert "flask db merge heads" in shell.flask("chat", "install-migrations", status=1)
-    (versions / "b1.py").write_text(HOST_REVISION.replace('"a1", None', '"b1", "nowhere"'))
+    (versions / "b1.py").write_text(foreign.REVISION.replace('"a1", None', '"b1", "nowhere"'))
     broken = shell.flask("chat", "install-migrations", status=1)
     assert "Alembic cannot read the migrations folder" in broken
     assert "Traceback" not in broken
@@ -184,23 +164,25 @@ def reflect(connection: Any) -> dict[str, Any]:
 def test_migrated_and_created_tables_are_the_same(reference: Shell, make_bench: Any) -> None:
     """C6, C8: defaults, checks and delete rules included, which `db check` does not compare."""
     reference.flask("db", "upgrade")
-    migrated = sa.create_engine(f"sqlite:///{reference.database}")
-    created = make_bench("reference").state.database.engine
+    migrated = sa.create_engine(reference.url)
+    host = "reference" if migrated.dialect.name == "sqlite" else "reference-postgresql"
+    created = make_bench(host).state.database.engine
     with migrated.connect() as one, created.connect() as other:
         assert reflect(one) == reflect(other)
     migrated.dispose()
 
 
-def test_the_schema_is_the_seeds(make_bench: Any) -> None:
+@pytest.mark.parametrize("host", ["reference", "reference-postgresql"])
+def test_the_schema_is_the_seeds(make_bench: Any, host: str) -> None:
     """C8: SEED.md's columns with their nullability, defaults and indexes, and what the contract adds."""
-    with make_bench("reference").state.database.engine.connect() as connection:
+    with make_bench(host).state.database.engine.connect() as connection:
         shape = reflect(connection)
     threads, messages = shape["chat_threads"], shape["chat_messages"]
     assert {name: nullable for name, (_, nullable, _) in threads["columns"].items()} == {
         "id": False, "request_id": False, "admin_id": True, "client_id": False, "status": False, "opened_at": False,
         "closed_at": True, "last_seq": False,
     }  # fmt: skip
-    assert threads["columns"]["status"][2] == "'open'"
+    assert threads["columns"]["status"][2].partition("::")[0] == "'open'"
     assert ("request_id",) in dict(threads["unique"])
     assert ("admin_id", "status") in dict(threads["indexes"])
     nullable = {name for name, (_, null, _) in messages["columns"].items() if null}
@@ -241,7 +223,7 @@ def test_key_types_in_a_thin_revision(kind: Any, source: str) -> None:
     assert _render_type(kind, set()) == source
 
 
-@pytest.fixture(params=["reference"])
+@pytest.fixture(params=["reference", "reference-postgresql"])
 def bench(request: pytest.FixtureRequest, make_bench: Callable[..., Workbench]) -> Workbench:
     return make_bench(request.param)
 
@@ -254,7 +236,8 @@ def bench(request: pytest.FixtureRequest, make_bench: Callable[..., Workbench]) 
         "UPDATE chat_threads SET closed_at = '2025-01-01 00:00:00.000000'",
         "INSERT INTO chat_threads (request_id, client_id, opened_at) VALUES (1, 3, '2025-01-01 00:00:00.000000')",
         "UPDATE chat_messages SET seq = 1",
-        "UPDATE chat_messages SET client_message_key = x'00', sender_id = 3",
+        "UPDATE chat_messages SET client_message_key = (SELECT client_message_key FROM chat_messages WHERE seq = 1)"
+        ", sender_id = 3",
         "DELETE FROM service_requests",
         "DELETE FROM users WHERE email = 'client@nursecare.test'",
         "DELETE FROM users WHERE email = 'admin2@nursecare.test'",
@@ -264,7 +247,7 @@ def test_the_database_itself_refuses(
     client_api: Api, admin_api: Api, thread: int, bench: Workbench, statement: str
 ) -> None:
     """C8, C9: status, closed_at exactly while closed, uniqueness; request, client and sender restrict."""
-    client_api.say(thread)
+    client_api.say(thread, clientMessageId="k")
     bench.login("admin2").say(thread)
     with bench.state.database.engine.connect() as connection, pytest.raises(sa.exc.IntegrityError):
         connection.exec_driver_sql(statement)
@@ -285,4 +268,5 @@ def test_a_threads_id_is_never_used_again(client_api: Api, thread: int, bench: W
     """C9, C36: what is stored under chats/{id}/ and in its receipt belongs to one thread for ever."""
     with bench.state.database.engine.connect() as connection:
         connection.exec_driver_sql("DELETE FROM chat_threads")
+        connection.commit()
     assert client_api.open(1).get_json()["threadId"] > thread

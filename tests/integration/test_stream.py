@@ -12,7 +12,13 @@ import pytest
 
 from ..support.live import Live
 
-SERVERS = [("gevent", "reference"), ("gevent", "foreign"), ("gthread", "reference"), ("development", "reference")]
+SERVERS = [
+    ("gevent", "reference"),
+    ("gevent", "foreign-postgresql"),
+    ("gthread", "foreign"),
+    ("gthread", "reference-postgresql"),
+    ("development", "reference"),
+]
 QUICK = {"CHAT_STREAM_HEARTBEAT": "0.5", "CHAT_MAX_STREAMS_PER_USER": "off"}
 NASTY = "hi\n\nevent: ThreadClosed\ndata: {}\r\rid: 9\u0085\u2028\u2029\x7f \U0001f9d1 end"
 
@@ -171,10 +177,11 @@ def test_logout_ends_all_streams_of_the_user(live: Live) -> None:
     bystander.stop()
 
 
+@pytest.mark.parametrize("host", ["reference", "reference-postgresql"])
 @pytest.mark.parametrize("how", ["disable", "demote"])
-def test_lost_access_ends_it(live_servers: Callable[..., Live], how: str) -> None:
+def test_lost_access_ends_it(live_servers: Callable[..., Live], host: str, how: str) -> None:
     """C34: a disabled user, or one the policy refuses by now, gets no byte more after 5 s, and cannot come back."""
-    live = live_servers("gevent", "reference", CHAT_STREAM_HEARTBEAT="0.7", CASE=how)
+    live = live_servers("gevent", host, CHAT_STREAM_HEARTBEAT="0.7", CASE=how)
     thread = live.new_thread()
     admin, client = live.login("admin2"), live.login("client")
     reader, bystander = admin.listen(thread).wait_open(), client.listen(thread).wait_open()
@@ -236,13 +243,15 @@ def test_worker_that_cannot_carry_streams(live_servers: Callable[..., Live]) -> 
     assert [event.json["text"] for event in again.wait_end()] == ["two"]
 
 
-def test_stream_never_answers_503(make_bench: Any) -> None:
+@pytest.mark.parametrize("host", ["reference", "reference-postgresql"])
+def test_stream_never_answers_503(make_bench: Any, host: str) -> None:
     """C35: with the database away: 200, retry: 10000, the end."""
-    bench = make_bench("reference")
+    bench = make_bench(host)
     api = bench.login("client")
     thread = api.open(1).get_json()["threadId"]
     with bench.state.database.engine.connect() as connection:
         connection.exec_driver_sql("ALTER TABLE chat_threads RENAME TO elsewhere")
+        connection.commit()
     response = api.stream(thread)
     assert (response.status_code, response.data) == (200, b"retry: 10000\n\n")
     assert api.thread(thread).status_code == 503

@@ -47,7 +47,7 @@ def test_open_again_is_the_same_thread(client_api: Api, admin_api: Api, thread: 
     assert [api.open(1).get_json()["threadId"] for api in (client_api, admin_api)] == [thread, thread]
 
 
-@pytest.mark.parametrize("host", ["reference", "foreign"])
+@pytest.mark.parametrize("host", ["reference", "foreign", "reference-postgresql", "foreign-postgresql"])
 def test_fifty_opens_at_once_make_one_thread(make_bench: Any, host: str) -> None:
     """C18: fifty 200s with one id, and one thread; on files, for threads cannot share an in-memory connection."""
     bench = make_bench(host)

@@ -6,11 +6,13 @@ import os
 import secrets
 import shutil
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 import sqlalchemy as sa
 from psycopg import sql
 
@@ -45,6 +47,7 @@ class Databases:
         self._files: dict[str, Path] = {}
         self._pools: dict[str, Pool] = {}
         self._server: Server | None = None
+        self._missing = ""
 
     def take(self, kind: str, name: str, folder: Path, fill: Fill) -> Database:
         """A database of ``kind`` for the host ``name``, as ``fill`` leaves it."""
@@ -61,18 +64,36 @@ class Databases:
         shutil.copy(self._files[name], path)
         return Database(f"sqlite:///{path}", path)
 
+    @contextmanager
+    def empty(self, kind: str, folder: Path) -> Iterator[str]:
+        """The URL of a database of ``kind`` without anything in it."""
+        if kind == "sqlite":
+            yield f"sqlite:///{folder / 'empty.db'}"
+            return
+        url = create(self.postgres)
+        try:
+            yield text(url)
+        finally:
+            drop(url, self.postgres)
+
     @property
     def postgres(self) -> sa.URL:
         """A server on which databases may be made."""
         if named := os.environ.get("TEST_POSTGRESQL_URL"):
             return sa.make_url(named).set(drivername="postgresql+psycopg")
+        if self._missing:
+            pytest.fail(self._missing, pytrace=False)
         if self._server is None:
-            self._server = Server()
+            try:
+                self._server = Server()
+            except AssertionError as error:
+                self._missing = str(error)
+                pytest.fail(self._missing, pytrace=False)
         return self._server.url
 
     def close(self) -> None:
         for pool in self._pools.values():
-            pool.close()
+            pool.close(keep=self._server is not None)
         if self._server is not None:
             self._server.close()
 
@@ -145,8 +166,12 @@ class Pool:
             connection.close()
         drop(self._server.set(database=name), self._server)
 
-    def close(self) -> None:
-        for name in list(self._made):
+    def close(self, keep: bool) -> None:
+        """:param keep: leave the databases to a server that is about to go itself."""
+        for connection in self._made.values():
+            if keep and connection is not None:
+                connection.close()
+        for name in [] if keep else list(self._made):
             self._drop(name)
 
 

@@ -26,6 +26,44 @@ CONVENTION = {
 }
 PATIENT_NAMESPACE = uuid.UUID("7d0f5c52-0000-4000-8000-000000000000")
 
+REVISION = '''
+"""the host's own tables"""
+from alembic import op
+import sqlalchemy as sa
+
+revision, down_revision, branch_labels, depends_on = "a1", None, None, None
+
+
+def upgrade():
+    op.create_table(
+        "people",
+        sa.Column("uid", sa.Uuid(), nullable=False),
+        sa.Column("mail", sa.String(200)),
+        sa.Column("role", sa.String(20)),
+        sa.Column("blocked", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("uid", name=op.f("pk_people")),
+        sa.UniqueConstraint("mail", name=op.f("uq_people_mail")),
+    )
+    op.create_table(
+        "home_visits",
+        sa.Column("visit_no", sa.Uuid(), nullable=False),
+        sa.Column("patient_uid", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(["patient_uid"], ["people.uid"], name=op.f("fk_home_visits_patient_uid_people")),
+        sa.PrimaryKeyConstraint("visit_no", name=op.f("pk_home_visits")),
+    )
+    op.create_table(
+        "chat_message",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("body", sa.String(100)),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_chat_message")),
+    )
+
+
+def downgrade():
+    for table in ("chat_message", "home_visits", "people"):
+        op.drop_table(table)
+'''
+
 db = SQLAlchemy(metadata=MetaData(naming_convention=CONVENTION))
 migrate = Migrate()
 chat = Chat()
@@ -75,7 +113,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     timeout = "timeout" if sqlite else "connect_timeout"
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"connect_args": {timeout: 3}}
     db.init_app(app)
-    migrate.init_app(app, db, directory=os.environ.get("FOREIGN_MIGRATIONS", "migrations"))
+    migrate.init_app(app, db, directory=os.environ.get("HOST_MIGRATIONS", "migrations"))
 
     login = LoginManager(app)
     login.login_view = "sign_in"

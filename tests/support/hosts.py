@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 import uuid
 from collections.abc import Mapping
 from datetime import date
@@ -158,12 +160,27 @@ class Workbench:
         return Api(client, self)
 
     def close(self) -> None:
+        if self.host.database == "postgresql":
+            self._wait_for_threads()
         self.state.database.dispose()
         with self.app.app_context():
             self.host.db.session.remove()
             for engine in self.host.db.engines.values():
                 engine.dispose()
         self.database.give_back()
+
+    def _wait_for_threads(self) -> None:
+        """What comes back to a pool that was disposed of is never closed, and psycopg warns of that."""
+        self.state.hub._bell.set()
+        with self.app.app_context():
+            pools: list[Any] = [engine.pool for engine in self.host.db.engines.values()]
+        pools.append(self.state.database.engine.pool)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            streaming = [one for one in threading.enumerate() if one.name.startswith("nursecare-chat")]
+            if not streaming and not any(pool.checkedout() for pool in pools):
+                return
+            time.sleep(0.02)
 
 
 class Api:

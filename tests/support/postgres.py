@@ -90,11 +90,11 @@ class Server:
     """
 
     def __init__(self, bin: Path | None = None) -> None:
+        bin, self._as = bin or binaries(), _unprivileged()
         self.folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path must be short
-        self._as = _unprivileged()
         if self._as:
             os.chown(self.folder, self._as["user"], self._as["group"])
-        data, bin = self.folder / "data", self._reachable(bin or binaries())
+        data, bin = self.folder / "data", self._reachable(bin)
         options = ["--auth=trust", "--username=test", "--encoding=UTF8", "--locale=C", "--no-sync"]
         made = subprocess.run(
             [bin / "initdb", "-D", data, *options], cwd=self.folder, capture_output=True, text=True, **self._as
@@ -120,7 +120,8 @@ class Server:
     def _reachable(self, bin: Path) -> Path:
         """``bin``, or a copy of its installation where another user cannot get at it (a checkout in root's home)."""
         with suppress(OSError):
-            if not subprocess.run([bin / "postgres", "--version"], capture_output=True, **self._as).returncode:
+            tried = [bin / "postgres", "--version"]
+            if not subprocess.run(tried, cwd=self.folder, capture_output=True, **self._as).returncode:
                 return bin
         installation, package = bin.parent, bin.parent.parent
         copied = self.folder / package.name / installation.name

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "state": {"config", "keys", "metrics", "models", "rates", "service", "storage", "stream", "tasks"},
     "api": {"errors", "config", "keys", "service", "state", "storage", "stream"},
     "tasks": set(),
-    "cli": {"errors", "install_migrations", "state", "tasks"},
+    "cli": {"errors", "install_migrations", "service", "state", "tasks"},
     "extension": {
         "errors", "config", "keys", "metrics", "models", "policy", "rates", "service", "signals", "state", "storage",
         "stream",        "api", "tasks", "cli",
