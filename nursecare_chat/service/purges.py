@@ -198,12 +198,15 @@ class Purges:
         columns = [messages.c[name] for name in names]
         full = sa.or_(*(column.is_not(None) for column in columns))
         some = (
-            sa.select(messages.c.id).where(messages.c.thread_id == thread_id, full).order_by(messages.c.id).limit(BATCH)
+            sa.select(messages.c.id)
+            .where(messages.c.thread_id == thread_id, full)
+            .order_by(messages.c.seq)
+            .limit(BATCH)
         )
         empty, place = {column: None for column in columns}, 0
         while True:
-            ids = some.where(messages.c.id > place)  # behind what is empty already
-            erase = messages.update().where(messages.c.id.in_(ids)).values(empty).returning(messages.c.id)
+            ids = some.where(messages.c.seq > place)  # behind what is empty already
+            erase = messages.update().where(messages.c.id.in_(ids)).values(empty).returning(messages.c.seq)
             with self._database.write() as unit:
                 erased = unit.connection.scalars(erase).all()
                 count, place = len(erased), max(erased, default=place)

@@ -26,17 +26,18 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For clients: each would otherwise read the authorities' certificates anew, which takes 28 ms."""
 
 GUNICORN = "gunicorn --no-control-socket --keep-alive 5"
+PATIENT = "gunicorn --no-control-socket --graceful-timeout 90 -b 127.0.0.1:{port} {wsgi}"
 COMMANDS = {
     "gevent": f"{GUNICORN} -k gevent --graceful-timeout 3 -b 127.0.0.1:{{port}} {{wsgi}}",
     "two-gevent": f"{GUNICORN} -k gevent -w 2 --graceful-timeout 3 -b 127.0.0.1:{{port}} {{wsgi}}",
     "gthread": f"{GUNICORN} -k gthread --threads 40 --graceful-timeout 3 -b 127.0.0.1:{{port}} {{wsgi}}",
     "gthread-4": f"{GUNICORN} -k gthread --threads 4 -b 127.0.0.1:{{port}} {{wsgi}}",
     "gthread-1": f"{GUNICORN} -k gthread --threads 1 -b 127.0.0.1:{{port}} {{wsgi}}",
-    "gevent-patient": f"{GUNICORN} -k gevent --graceful-timeout 30 -b 127.0.0.1:{{port}} {{wsgi}}",
-    "gthread-patient": f"{GUNICORN} -k gthread --threads 40 --graceful-timeout 30 -b 127.0.0.1:{{port}} {{wsgi}}",
-    "gevent-recycled": f"{GUNICORN} -k gevent --graceful-timeout 30 --max-requests 30 -b 127.0.0.1:{{port}} {{wsgi}}",
-    "gthread-recycled": f"{GUNICORN} -k gthread --threads 40 --graceful-timeout 30 --max-requests 30"
-    " -b 127.0.0.1:{port} {wsgi}",
+    "gevent-patient": f"{PATIENT} -k gevent",
+    "gthread-patient": f"{PATIENT} -k gthread --threads 40",
+    "pywsgi": f"{PATIENT} -k gunicorn.workers.ggevent.GeventPyWSGIWorker",
+    "gevent-recycled": f"{PATIENT} -k gevent --max-requests 30",
+    "gthread-recycled": f"{PATIENT} -k gthread --threads 40 --max-requests 30",
     "sync": f"{GUNICORN} -k sync -b 127.0.0.1:{{port}} {{wsgi}}",
     "development": "flask --app {wsgi} run --port {port}",
 }
