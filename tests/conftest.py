@@ -15,14 +15,6 @@ from .support.hosts import HOSTS, Api, Workbench
 from .support.live import Live
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one real server run in one process, so that it is started once."""
-    for item in items:
-        parameters = getattr(getattr(item, "callspec", None), "params", {})
-        if "live" in parameters:
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{parameters['live']}"))
-
-
 @pytest.fixture(autouse=True)
 def _push_request_context() -> None:
     """Instead of pytest-flask's: a context around the whole test would hand one person's login to the next request."""

@@ -141,12 +141,17 @@ def test_a_worker_that_lost_its_lease_writes_nothing(bench: Workbench, client_ap
     """C36: every write to the row is fenced on the lease."""
     client_api.close(thread)
     purges = bench.state.purges
-    purges._lease(thread, "slow")
+    lease = purges._lease(thread, "slow")
     with bench.state.database.write() as unit:
         unit.connection.execute(sa.update(bench.state.models.purges).values(lease_owner="quick"))
-    for step in (purges._erase_text, purges._finish):
+    steps = (
+        lambda: purges._erase_media(thread, "slow"),
+        lambda: purges._erase_text(thread, "slow"),
+        lambda: purges._finish(thread, "slow", lease, 0),
+    )
+    for step in steps:
         with pytest.raises(purges_module.LeaseLost):
-            step(thread, "slow")
+            step()
     assert rows(bench, "messages")[0].text == f"{CANARY} text"
 
 

@@ -168,7 +168,7 @@ class PostgresCosts:
         self._engine = sa.create_engine(bench.url, poolclass=sa.NullPool)
 
     def check(self, statement: Statement) -> None:
-        if statement.text.lstrip().startswith("INSERT"):
+        if statement.text.lstrip().startswith(("INSERT", "SET")):
             return  # looks at nothing
         with self._engine.connect() as connection:
             explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement.text}"
