@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,12 @@ from flask.testing import FlaskClient
 from .support.databases import Databases
 from .support.hosts import HOSTS, Api, Workbench
 from .support.live import Live
+
+
+def pytest_configure() -> None:
+    """A shell that runs us in the background has us, and so every server that we start, ignore SIGINT."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

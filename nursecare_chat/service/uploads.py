@@ -63,17 +63,19 @@ class Uploads:
         :param size: the most bytes that it may have.
         :raises ThreadClosed: if the thread is.
         :raises TooManyUploads: if :data:`MAX_WAITING` of the sender's wait there already.
+        :raises StorageUnavailable: if nothing can be stored now.
         """
-        uploads = self._uploads
+        uploads, name = self._uploads, names.new_name(thread_id, content_type)
         values = {
             "thread_id": thread_id,
             "sender_id": sender_id,
-            "media_path": names.new_name(thread_id, content_type),
+            "media_path": name,
             "copy_path": names.new_name(thread_id, content_type),
             "content_type": content_type,
             "size": size,
             "expires_at": utcnow(self._ttl),
         }
+        put = self._storage.sign_put(name, content_type, size, self._ttl)  # before it counts as waiting
         with self._database.write() as unit:
             self._require_open(unit.connection, thread_id)
             self._require_room(unit.connection, thread_id, sender_id)
@@ -83,9 +85,7 @@ class Uploads:
             "chat upload issued",
             extra={"chat": True, "threadId": thread_id, "senderId": wire(sender_id), "uploadId": row.id, "size": size},
         )
-        return Issued(
-            row.media_path, self._storage.sign_put(row.media_path, content_type, size, self._ttl), row.expires_at
-        )
+        return Issued(name, put, row.expires_at)
 
     def _require_open(self, connection: Connection, thread_id: int) -> None:
         """Holds the thread's row until the commit, so that two at once are counted one after the other."""

@@ -397,6 +397,7 @@ def test_a_folder_that_cannot_be(make_bench: Any, caplog: pytest.LogCaptureFixtu
     assert (response.status_code, response.get_json()["code"]) == (503, "unavailable")
     assert response.headers["Retry-After"] == "1"
     assert "chat storage error: NotADirectoryError" in caplog.text
+    assert all(issue(api, thread).status_code == 503 for _ in range(6))  # none of them waits
 
 
 def test_a_full_disk_at_the_last_step(
