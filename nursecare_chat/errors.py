@@ -141,7 +141,7 @@ class DatabaseConflict(DatabaseError):
 class DatabaseUnavailable(DatabaseError):
     """The database is away, too busy, or has no chat tables; asking again later may help."""
 
-    status, code, message = 503, "unavailable", "The chat is not available right now; try again shortly."
+    status, code, message = Unavailable.status, Unavailable.code, Unavailable.message
 
     def __init__(self, kind: str, sqlstate: str | None, hint: str = "") -> None:
         super().__init__(kind, sqlstate)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Response, request
 
 from ..service import wire
@@ -28,11 +26,12 @@ def list_messages(thread_id: str) -> Response:
     query = schemas.load(_QUERY, request.args)
     if "after" in query:
         rows, following = chat.messages.after(row.id, query["after"], query["limit"])
-        place = {"nextAfter": _text(following)}
+        place = {"nextAfter": wire.cursor(following)}
     else:
         rows, following = chat.messages.page(row.id, query.get("cursor"), query["limit"])
-        place = {"nextCursor": _text(following)}
-    return answer({"messages": [wire.message(message, _media_url, viewer) for message in rows], **place})
+        place = {"nextCursor": wire.cursor(following)}
+    shown = [wire.message(message, _media_url(message.media_path), viewer) for message in rows]
+    return answer({"messages": shown, **place})
 
 
 @describe(
@@ -57,7 +56,3 @@ def post_message(thread_id: str) -> Response:
 
 def _media_url(media_path: str | None) -> str | None:
     return wire.mounted(current().uploads.url(media_path), gates.mount())
-
-
-def _text(place: Any) -> str | None:
-    return None if place is None else str(place)

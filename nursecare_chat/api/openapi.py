@@ -39,7 +39,7 @@ WITH_RETRY = (429, 503)
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 
 
-@describe("Read this document", answer=None)
+@describe("Read this document")
 def show_document() -> Response:
     return answer(document(current()))
 

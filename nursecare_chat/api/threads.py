@@ -45,9 +45,7 @@ def list_threads() -> Response:
     chat = current()
     query = schemas.load(_QUERY, request.args)
     rows, following = chat.threads.inbox(gates.user(), query.get("status"), query.get("cursor"), query["limit"])
-    return answer(
-        {"threads": [wire.thread(row) for row in rows], "nextCursor": None if following is None else str(following)}
-    )
+    return answer({"threads": [wire.thread(row) for row in rows], "nextCursor": wire.cursor(following)})
 
 
 @describe(

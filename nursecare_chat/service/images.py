@@ -113,10 +113,11 @@ def _beside_the_greenlets(work: Callable[[], bytes]) -> bytes:
 def _clean(data: bytes, kind: str) -> bytes:
     if kind == "JPEG" and data.count(b"\xff\xda") > MAX_SCANS:
         raise NotAnImage("This picture comes in too many passes.")
+    most = MAX_PIXELS if kind == "JPEG" else MAX_FULL_PIXELS
     decoding = _decoding.set(True)
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
-            pixels, most = image.width * image.height, MAX_PIXELS if kind == "JPEG" else MAX_FULL_PIXELS
+            pixels = image.width * image.height
             if pixels > most:
                 raise NotAnImage(f"At most {most:,} pixels.")
             if pixels > MAX_FULL_PIXELS:
@@ -132,7 +133,7 @@ def _clean(data: bytes, kind: str) -> bytes:
     except (MemoryError, ImportError):  # says nothing about the picture
         raise Busy() from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise NotAnImage(f"At most {MAX_PIXELS:,} pixels.") from None
+        raise NotAnImage(f"At most {most:,} pixels.") from None
     except Exception:  # each decoder has errors of its own for broken data
         raise NotAnImage("This picture cannot be decoded.") from None
     finally:

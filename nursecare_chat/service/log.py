@@ -60,7 +60,7 @@ class Log:
 
         @cache
         def frame(own: bool, mount: str) -> bytes:
-            shown = message(row, lambda path: mounted(media_url, mount), viewer=row.sender_id if own else None)
+            shown = message(row, mounted(media_url, mount), viewer=row.sender_id if own else None)
             return event.message_created(row.thread_id, shown)
 
         return Entry(row.seq, row.sender_id, frame)

@@ -192,10 +192,10 @@ class Purges:
 
     def _erase_text(self, thread_id: int, owner: str) -> int:
         messages, total = self._messages, 0
-        names = ["media_path"]
+        columns = [messages.c.media_path]
         if self._redact:
-            names += ["text", "latitude", "longitude", "sealed", "client_message_id", "client_message_key"]
-        columns = [messages.c[name] for name in names]
+            columns += [messages.c.text, messages.c.latitude, messages.c.longitude, messages.c.sealed]
+            columns += [messages.c.client_message_id, messages.c.client_message_key]
         full = sa.or_(*(column.is_not(None) for column in columns))
         some = (
             sa.select(messages.c.id)

@@ -131,9 +131,9 @@ class Uploads:
         shown: str = upload.copy_path if self._images.available else upload.media_path
         data = None if upload.posted else self._storage.read(upload.media_path, upload.size)
         if data is None:
-            now = self._select(self._uploads.c.id == upload.id)
-            if now is not None and now.posted:  # by a request at the same time; whether this is its retry, post() sees
-                return shown
+            again = self._select(self._uploads.c.id == upload.id)
+            if again is not None and again.posted:
+                return shown  # by a request at the same time; whether this is its retry, claim() or C23's key tells
             raise _refused("Nothing was uploaded here yet.")
         try:
             copy = self._examined(data, upload)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -19,10 +18,15 @@ def mounted(url: str | None, mount: str) -> str | None:
     return mount + url if url is not None and url.startswith("/") else url
 
 
-def message(row: Any, media_url: Callable[[str | None], str | None], viewer: Any = None) -> dict[str, Any]:
+def cursor(place: int | None) -> str | None:
+    """Where the next page begins (C19, C27)."""
+    return None if place is None else str(place)
+
+
+def message(row: Any, media_url: str | None, viewer: Any = None) -> dict[str, Any]:
     """A message for ``viewer`` (a user's key): only its sender sees ``clientMessageId`` (C20).
 
-    :param media_url: signs the address of a media path.
+    :param media_url: the signed address of its photo, if it has one.
     """
     shown = {
         "id": row.id,
@@ -30,7 +34,7 @@ def message(row: Any, media_url: Callable[[str | None], str | None], viewer: Any
         "text": row.text,
         "lat": None if row.latitude is None else float(row.latitude),
         "lng": None if row.longitude is None else float(row.longitude),
-        "media_url": media_url(row.media_path),
+        "media_url": media_url,
         "sender_id": wire(row.sender_id),
         "created_at": utc(row.created_at),
         "seq": row.seq,

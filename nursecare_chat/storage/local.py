@@ -88,8 +88,7 @@ class LocalStorage:
         return grant
 
     def _sign(self, method: str, grant: Grant) -> str:
-        token = self._serializer(method).dumps(list(grant))
-        return token.decode() if isinstance(token, bytes) else token
+        return str(self._serializer(method).dumps(list(grant)))
 
     def _serializer(self, method: str) -> URLSafeSerializer:
         options = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
