@@ -111,10 +111,16 @@ def _url(*schemes: str, empty: bool = False) -> Callable[[Any], str]:
 
 
 def _storage_url(value: Any) -> str:
-    text = _url("file")(value)
+    accepted = "file://, file:///an/absolute/folder or azure://container"
+    try:
+        text = _url("file", "azure")(value)
+    except _Bad:
+        raise _Bad(accepted) from None
     parts = urlsplit(text)
-    if parts.netloc or parts.query or parts.fragment or not re.fullmatch(r"file://(/.*)?", text):
-        raise _Bad("file:// or file:///an/absolute/folder")
+    # A container's name: docs.microsoft.com, "Naming and referencing containers".
+    container = r"azure://(?=.{3,63}/?$)[a-z0-9]+(-[a-z0-9]+)*/?"
+    if parts.query or parts.fragment or not re.fullmatch(rf"file://(/.*)?|{container}", text):
+        raise _Bad(accepted)
     return text
 
 
@@ -132,8 +138,10 @@ _KEYS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "CHAT_SIGNED_URL_TTL": (900, _count("seconds, a whole number above 0")),
     "CHAT_REDACT_MESSAGES": (True, parse_bool),
     "CHAT_ALLOWED_IMAGE_MIME": (",".join(IMAGE_TYPES), _image_types),
-    "CHAT_TRANSPORT_URL": ("memory://", _url("memory")),
+    "CHAT_TRANSPORT_URL": ("memory://", _url("memory", "redis", "rediss")),
     "CHAT_STORAGE_URL": ("file://", _storage_url),
+    "CHAT_AZURE_CONNECTION_STRING": ("", _text),
+    "CHAT_AZURE_ACCOUNT_URL": ("", _url("https", "http", empty=True)),
     "CHAT_QUEUE_URL": ("sqlite://", _url("sqlite", "redis", "rediss", "memory")),
     "CHAT_KEYSTORE_URL": ("", _url("file", empty=True)),
     "CHAT_RECEIPT_KEY": ("", _text),
@@ -151,7 +159,16 @@ _KEYS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "CHAT_METRICS": (False, parse_bool),
     "CHAT_METRICS_TOKEN": ("", _text),
 }
-SECRETS = frozenset({"CHAT_RECEIPT_KEY", "CHAT_METRICS_TOKEN", "CHAT_TRANSPORT_URL", "CHAT_QUEUE_URL"})
+SECRETS = frozenset(
+    {
+        "CHAT_RECEIPT_KEY",
+        "CHAT_METRICS_TOKEN",
+        "CHAT_TRANSPORT_URL",
+        "CHAT_QUEUE_URL",
+        "CHAT_AZURE_CONNECTION_STRING",
+        "CHAT_AZURE_ACCOUNT_URL",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -166,6 +183,8 @@ class ChatConfig:
     allowed_image_mime: tuple[str, ...]
     transport_url: str
     storage_url: str
+    azure_connection_string: str
+    azure_account_url: str
     queue_url: str
     keystore_url: str
     receipt_key: str
@@ -230,7 +249,6 @@ _WITHOUT_EFFECT = (
     "CHAT_RECEIPT_KEY",
     "CHAT_IDLE_CLOSE_MINUTES",
     "CHAT_MAX_AGE_DAYS",
-    "CHAT_METRICS",
 )
 _EMBEDDED = {
     "CHAT_TRANSPORT_URL": "streams of other processes learn of messages by polling only",

@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from .support.databases import Databases
 from .support.hosts import HOSTS, Api, Workbench
 from .support.live import Live
+from .support.redis import Databases as RedisDatabases
 
 
 def pytest_configure() -> None:
@@ -33,6 +34,20 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
     databases = Databases(tmp_path_factory.mktemp("databases"))
     yield databases
     databases.close()
+
+
+@pytest.fixture(scope="session")
+def redis_databases() -> Iterator[RedisDatabases]:
+    """A Redis with databases to take."""
+    databases = RedisDatabases()
+    yield databases
+    databases.close()
+
+
+@pytest.fixture
+def redis_url(redis_databases: RedisDatabases) -> str:
+    """An empty Redis database."""
+    return redis_databases.take()
 
 
 @pytest.fixture

