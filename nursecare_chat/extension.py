@@ -14,6 +14,7 @@ from huey import Huey
 
 from . import config as configuration
 from .api import create_blueprint, media
+from .background import Background
 from .cli import chat_cli
 from .errors import ConfigurationError
 from .metrics import Metrics
@@ -32,9 +33,10 @@ from .service.uploads import Uploads
 from .signals import emitter
 from .state import KEY, ChatState, current
 from .storage.local import LocalStorage
-from .stream.doorbell import MemoryDoorbell
+from .stream.doorbell import Doorbell, MemoryDoorbell
 from .stream.hub import Hub
 from .stream.interfaces import Limits
+from .stream.redis_doorbell import RedisDoorbell
 from .tasks import Tasks, make_huey
 
 EXAMPLE = "chat.init_app(app, db=db, user_model=User, request_model=ServiceRequest)"
@@ -187,7 +189,7 @@ def _assemble(
     options = {**getattr(db, "_engine_options", {}), **app.config.get("SQLALCHEMY_ENGINE_OPTIONS", {})}
     database = Database(host_engine, options)
     metrics, emit = Metrics(), emitter(app)
-    doorbell = MemoryDoorbell()
+    rates, doorbell = _transport(config)
     access = Access(policy, models, database, metrics)
     tasks = Tasks(app, huey or make_huey(config.queue_url, app.instance_path), lambda: purges)
     storage = LocalStorage(
@@ -207,7 +209,7 @@ def _assemble(
         metrics=metrics,
         database=database,
         access=access,
-        rates=Rates({"open": config.rate_open, "post": config.rate_post, "upload": config.rate_upload}),
+        rates=rates,
         storage=storage,
         images=images,
         uploads=uploads,
@@ -220,3 +222,22 @@ def _assemble(
         log=reader,
         hub=Hub(reader, lost_access, doorbell, limits, app.app_context),
     )
+
+
+def _transport(config: configuration.ChatConfig) -> tuple[Rates, Doorbell]:
+    """What ``CHAT_TRANSPORT_URL`` carries: rings, and the counts of the rates."""
+    limited = {"open": config.rate_open, "post": config.rate_post, "upload": config.rate_upload}
+    if not config.transport_url.startswith("redis"):
+        return Rates(limited), MemoryDoorbell()
+
+    def release() -> None:  # an idle process keeps the one connection that its streams listen on (C33)
+        doorbell.release()
+        rates.release()
+
+    background = Background("nursecare-chat_rings", idle=release)
+    try:
+        doorbell = RedisDoorbell(config.transport_url, background)
+        rates = Rates(limited, config.transport_url, used=lambda: background.submit(lambda: None))
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"CHAT_TRANSPORT_URL cannot be used: {error}") from None
+    return rates, doorbell

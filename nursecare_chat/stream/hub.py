@@ -162,8 +162,9 @@ class Hub:
             self._cut(ended, "disconnected")
         elif ring.thread is not None:
             with self._lock:
-                if ring.thread not in self._streams:
-                    return
+                streams = self._streams.get(ring.thread, ())
+                if all(stream.live and ring.seq is not None and stream.position >= ring.seq for stream in streams):
+                    return  # none, or all have it: one's own rings come back from Redis
                 self._rung.add(ring.thread)
             self._bell.set()
 
