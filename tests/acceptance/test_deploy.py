@@ -138,7 +138,7 @@ def test_eight_streams_of_one_page(site: Site) -> None:
         page.get_by_role("button", name="Log in").click()
         page.wait_for_url(lambda url: "/login" not in url)
         seen = page.evaluate(
-            """async (thread) => {
+            """(thread) => Promise.race([new Promise((_, late) => setTimeout(late, 20000, "no place")), (async () => {
                 const stream = `/api/chat/threads/${thread}/stream`;
                 const sources = Array.from({length: 8}, () => new EventSource(stream));
                 await Promise.all(sources.map((s) => new Promise((open) => { s.onopen = open; })));
@@ -153,7 +153,7 @@ def test_eight_streams_of_one_page(site: Site) -> None:
                 sources.forEach((s) => s.close());
                 const entry = performance.getEntriesByName(new URL(path, location.href).href)[0];
                 return {status: answer.status, seqs, protocol: entry.nextHopProtocol};
-            }""",
+            })()])""",
             thread,
         )
         browser.close()
