@@ -321,6 +321,7 @@ KNOWN = {
     "Service": {
         *("Type", "User", "Group", "WorkingDirectory", "EnvironmentFile", "ExecStart", "ExecReload", "KillMode"),
         *("KillSignal", "TimeoutStopSec", "Restart", "RestartSec", "LimitNOFILE", "LimitCORE", "StateDirectory"),
+        *("RuntimeDirectory", "Environment"),
         *("UMask", "NoNewPrivileges", "CapabilityBoundingSet", "ProtectSystem", "ProtectHome", "ProtectProc"),
         *("ProtectClock", "ProtectHostname", "ProtectControlGroups", "ProtectKernelLogs", "ProtectKernelModules"),
         *("ProtectKernelTunables", "PrivateTmp", "PrivateDevices", "LockPersonality", "RestrictNamespaces"),
