@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from .sse import Reader
 class Person:
     """Somebody with a session on the server."""
 
-    def __init__(self, url: str, who: str) -> None:
+    def __init__(self, url: str, who: str, verify: ssl.SSLContext = NO_TLS) -> None:
         self.who = who
         # Given up before the server gives it up, or a request may go into a connection that is just being closed.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=1)
-        self.http = httpx.Client(base_url=url, timeout=60, limits=limits, verify=NO_TLS)
+        self.http = httpx.Client(base_url=url, timeout=60, limits=limits, verify=verify)
         answer = self.http.post("/login", json={"email": f"{who}@nursecare.test", "password": "demo"})
         assert answer.status_code == 200, answer.text
 

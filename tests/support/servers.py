@@ -38,6 +38,7 @@ COMMANDS = {
     "pywsgi": f"{PATIENT} -k gunicorn.workers.ggevent.GeventPyWSGIWorker",
     "gevent-recycled": f"{PATIENT} -k gevent --max-requests 30",
     "gthread-recycled": f"{PATIENT} -k gthread --threads 40 --max-requests 30",
+    "deployed": "gunicorn -c examples/deploy/gunicorn.conf.py -b 127.0.0.1:{port} {wsgi}",
     "sync": f"{GUNICORN} -k sync -b 127.0.0.1:{{port}} {{wsgi}}",
     "development": "flask --app {wsgi} run --port {port}",
 }
