@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "state": {"config", "keys", "metrics", "models", "rates", "service", "storage", "stream", "tasks"},
     "api": {"errors", "config", "keys", "metrics", "service", "state", "storage", "stream"},
     "tasks": set(),
-    "doctor": {"config", "errors", "install_migrations", "migrations", "models", "service", "state", "storage"},
+    "doctor": {"errors", "service", "state", "storage"},
     "cli": {"doctor", "errors", "install_migrations", "service", "state", "tasks"},
     "extension": {
         "errors", "config", "keys", "metrics", "models", "policy", "rates", "service", "signals", "state", "storage",
