@@ -1,4 +1,4 @@
-"""What is wrong with this installation, and what to do about it (contract C42). Says kinds of failure, never secrets."""
+"""What is wrong with this installation, and what to do about it (contract C42); never a secret."""
 
 from __future__ import annotations
 
