@@ -27,11 +27,11 @@ def test_all_is_well(make_bench: Callable[..., Workbench], redis_url: str) -> No
 
 def test_what_is_away(make_bench: Callable[..., Workbench]) -> None:
     """C42: a Redis that refuses and a table that is missing do not stop the others; no password is shown."""
-    bench = make_bench(CHAT_TRANSPORT_URL="redis://:canary@127.0.0.1:1/0")
+    bench = make_bench(CHAT_TRANSPORT_URL="redis://:pass-7c1d@127.0.0.1:1/0")
     with bench.state.database.write() as unit:
         unit.connection.execute(sa.text("DROP TABLE chat_purges"))
     status, said = doctor(bench)
-    assert (status, said["ok"], "canary" in json.dumps(said)) == (1, False, False)
+    assert (status, said["ok"], "pass-7c1d" in json.dumps(said)) == (1, False, False)
     found = {finding["check"]: finding["status"] for finding in said["findings"]}
     assert found["transport"] == found["migrations"] == found["purges"] == "error"
     assert found["storage"] == "ok"

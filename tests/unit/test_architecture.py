@@ -73,3 +73,13 @@ def test_the_hub_knows_neither_policy_nor_redis() -> None:
     assert not {name for name in imports(PACKAGE / "stream" / "hub.py") if "sqlalchemy" in name or "redis" in name}
     assert "body" not in {name.split(".")[-1] for name in imports(PACKAGE / "stream" / "hub.py")}
     assert "policy." not in source
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_logs_are_structured(path: Path) -> None:
+    """C43: every record carries ``chat``."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("log."):
+            extra = [ast.unparse(word.value) for word in node.keywords if word.arg == "extra"]
+            assert extra, ast.unparse(node)
+            assert extra[0].startswith("{'chat': True"), ast.unparse(node)
