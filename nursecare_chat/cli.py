@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 from flask import current_app
 from flask.cli import AppGroup
 from huey.consumer import Consumer
 
+from .doctor import examine
 from .errors import ConfigurationError, DatabaseError
 from .install_migrations import install
 from .service.lookup import find
@@ -99,3 +103,19 @@ def forget(request_id: str | None, user_id: str | None) -> None:
     click.echo(f"{forgotten} chat(s) forgotten.")
     if kept:
         raise click.ClickException(f"{kept} chat(s) stay: they are open or not purged yet. Close them, then try again.")
+
+
+@chat_cli.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object in place of lines.")
+def doctor(as_json: bool) -> None:
+    """Examine database, migrations, transport, queue, purges and storage; say what to do next."""
+    app: Any = current_app._get_current_object()  # type: ignore[attr-defined]
+    findings = examine(current(), app.app_context)
+    ok = not any(finding.status == "error" for finding in findings)
+    if as_json:
+        click.echo(json.dumps({"ok": ok, "findings": [asdict(finding) for finding in findings]}, indent=2))
+    else:
+        for finding in findings:
+            click.echo(f"{finding.status:8}{finding.check}: {finding.message} {finding.next}".rstrip())
+    if not ok:
+        raise click.exceptions.Exit(1)

@@ -263,4 +263,5 @@ def warnings(config: ChatConfig) -> list[str]:
         f"{key} is the embedded default: {what}" for key, what in _EMBEDDED.items() if key not in config.explicit
     ]
     idle = [f"{key} has no effect in this release" for key in _WITHOUT_EFFECT if key in config.explicit]
-    return embedded + idle
+    opened = ["CHAT_METRICS is on without CHAT_METRICS_TOKEN: whoever reaches /api/chat/metrics reads it"]
+    return embedded + idle + (opened if config.metrics and not config.metrics_token else [])

@@ -220,7 +220,7 @@ def _assemble(
         tasks=tasks,
         doorbell=doorbell,
         log=reader,
-        hub=Hub(reader, lost_access, doorbell, limits, app.app_context),
+        hub=Hub(reader, lost_access, doorbell, limits, app.app_context, metrics),
     )
 
 

@@ -17,10 +17,20 @@ from .support.live import Live
 from .support.redis import Databases as RedisDatabases
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("chat", "What the hosts run on; without these each host has a cell of its own")
+    group.addoption("--transport", choices=("memory", "redis"), help="what carries rings and counts, for all hosts")
+    group.addoption("--processes", type=int, choices=(1, 2), help="how many serve each host, by turns")
+
+
 def pytest_configure() -> None:
     """A shell that runs us in the background has us, and so every server that we start, ignore SIGINT."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+CELLS = {"foreign": ("redis", 2), "reference-postgresql": ("memory", 2), "foreign-postgresql": ("redis", 1)}
+"""What the hosts run on where the command line does not say; the others on memory, in one process."""
 
 
 @pytest.fixture(autouse=True)
@@ -51,19 +61,33 @@ def redis_url(redis_databases: RedisDatabases) -> str:
 
 
 @pytest.fixture
-def make_bench(tmp_path: Path, databases: Databases) -> Iterator[Callable[..., Workbench]]:
+def make_bench(
+    request: pytest.FixtureRequest, tmp_path: Path, databases: Databases, redis_databases: RedisDatabases
+) -> Iterator[Callable[..., Workbench]]:
     """Make applications: ``make_bench("foreign", CHAT_MAX_TEXT=10)``."""
     benches: list[Workbench] = []
+    one_process = request.node.get_closest_marker("one_process") is not None
 
     def make(name: str = "reference", **config: Any) -> Workbench:
         folder = tmp_path / str(len(benches))
         folder.mkdir()
-        benches.append(Workbench(HOSTS[name], folder, databases, config))
+        transport, processes = cell(request.config, name)
+        if transport == "redis" and "CHAT_TRANSPORT_URL" not in config:
+            config["CHAT_TRANSPORT_URL"] = redis_databases.take()
+        benches.append(Workbench(HOSTS[name], folder, databases, config, 1 if one_process else processes))
         return benches[-1]
 
     yield make
     for bench in benches:
         bench.close()
+
+
+def cell(config: pytest.Config, host: str) -> tuple[str, int]:
+    """The transport of a host, and how many processes serve it."""
+    transport, processes = CELLS.get(host, ("memory", 1))
+    if host == "memory":  # its database is one connection of one process
+        return config.getoption("--transport") or transport, 1
+    return config.getoption("--transport") or transport, config.getoption("--processes") or processes
 
 
 @pytest.fixture(params=sorted(HOSTS))
@@ -81,7 +105,7 @@ def app(bench: Workbench) -> Flask:
 @pytest.fixture
 def nobody(bench: Workbench, client: FlaskClient) -> Api:
     """Without a login, through pytest-flask's client."""
-    return Api(client, bench)
+    return Api([client], bench)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from flask import Blueprint
 from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter
 
-from . import errors, gates, media, messages, openapi, stream, threads, uploads
+from . import errors, gates, media, messages, metrics, openapi, stream, threads, uploads
 
 NAME = "nursecare_chat"
 OPEN = f"/api/requests/<{NAME}_key:request_id>/chat/open"
@@ -49,7 +49,8 @@ def create_blueprint() -> Blueprint:
     blueprint.before_request(gates.before_request)
     errors.register(blueprint)
     blueprint.record(_add_converters)
-    for method, path, view in ROUTES:
+    # Not an interface for the chat's users, so it is not in the document.
+    for method, path, view in (*ROUTES, ("GET", metrics.PATH, metrics.show_metrics)):
         options = {"methods": [method], "provide_automatic_options": False, "merge_slashes": False}
         blueprint.add_url_rule(path, view.__name__, view, **options)
     blueprint.record(_add_catch_all)

@@ -39,6 +39,8 @@ UNKNOWN = "unknown"
 """The endpoint behind every path and method that is no route of ours."""
 SIGNED = frozenset({"put_media", "get_media"})
 """The endpoints where the address is the right."""
+METRICS = "show_metrics"
+"""The endpoint that has a token in place of a login, and is there only if configured."""
 RATED = {"open_thread": "open", "post_message": "post", "issue_upload": "upload"}
 """The endpoints that are limited, and as what."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -52,7 +54,7 @@ def before_request() -> Response | None:
         # A CORS preflight carries no cookie. Flask's own answer finds no methods beside a rule that takes them all.
         return Response(headers={"Allow": ", ".join([*allowed, "OPTIONS"])})
     endpoint = (request.endpoint or "").rpartition(".")[2]
-    if endpoint in SIGNED:
+    if endpoint in SIGNED or (endpoint == METRICS and current().config.metrics):
         return None
     _require_small_body()
     if request.method not in SAFE_METHODS:
@@ -72,7 +74,8 @@ def allowed_methods() -> list[str]:
             rule, _ = adapter.match(method=method, return_rule=True)
         except (RoutingException, HTTPException):
             continue
-        if not rule.endpoint.endswith(f".{UNKNOWN}"):
+        endpoint = rule.endpoint.rpartition(".")[2]
+        if endpoint != UNKNOWN and (endpoint != METRICS or current().config.metrics):
             allowed.append(method)
     return allowed
 

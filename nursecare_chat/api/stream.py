@@ -50,6 +50,7 @@ def stream_thread(thread_id: str) -> Response:
         chat.warn_once(
             "this worker has no threads for streams, so chats work by reconnecting; use gevent or more threads"
         )
+        chat.metrics.stream_turned_away("degraded")
         return _event_stream(replay_once(chat.hub, stream, first, DEGRADED_RETRY))
     return _event_stream(StreamBody(chat.hub, stream, first, request.environ))
 

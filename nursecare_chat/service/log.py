@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
-from ..models import ChatModels
+from ..models import ChatModels, utcnow
 from ..stream import event
 from ..stream.interfaces import Entry, Head
 from .access import chunks
@@ -49,13 +50,17 @@ class Log:
         """The ``limit`` messages that follow ``seq``, in order."""
         table = self._messages
         query = (
-            sa.select(table).where(table.c.thread_id == thread, table.c.seq > seq).order_by(table.c.seq).limit(limit)
+            sa.select(table, utcnow().label("read_at"))
+            .where(table.c.thread_id == thread, table.c.seq > seq)
+            .order_by(table.c.seq)
+            .limit(limit)
         )
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        return [self._entry(row) for row in rows]
+        now = time.monotonic()
+        return [self._entry(row, now) for row in rows]
 
-    def _entry(self, row: Any) -> Entry:
+    def _entry(self, row: Any, now: float) -> Entry:
         media_url = self._media_url(row.media_path)
 
         @cache
@@ -63,4 +68,6 @@ class Log:
             shown = message(row, mounted(media_url, mount), viewer=row.sender_id if own else None)
             return event.message_created(row.thread_id, shown)
 
-        return Entry(row.seq, row.sender_id, frame)
+        # Both by the database's clock: machines' own may differ.
+        age = (row.read_at - row.created_at).total_seconds()
+        return Entry(row.seq, row.sender_id, frame, now - age)

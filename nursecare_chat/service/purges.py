@@ -127,7 +127,8 @@ class Purges:
         except Exception as error:
             self._failed(thread_id, owner, lease, error)
             return False
-        self._metrics.count("purges", state)
+        self._metrics.count("purge_outcomes", state)
+        self._metrics.count("media_deletions", "purge", deleted)
         log.info(
             "chat thread purged" if lease.purged_at is None else "chat purge looked again",
             extra={
@@ -281,7 +282,7 @@ class Purges:
                 unit.after_commit(lambda: self._wake(thread_id, delay))
         except (DatabaseError, LeaseLost):
             pass  # the lease runs out by itself, then the sweep tries again
-        self._metrics.count("purges", "stalled" if stalled else "failed")
+        self._metrics.count("purge_outcomes", "stalled" if stalled else "failed")
         log.log(
             logging.ERROR if stalled else logging.WARNING,
             "chat purge stalled" if stalled else "chat purge failed",

@@ -142,6 +142,8 @@ class Uploads:
             raise _refused(str(error)) from None
         if copy is not None:
             self._storage.write(shown, copy)
+        self._metrics.count("media_uploaded_bytes", upload.content_type, len(data))
+        self._metrics.count("media_posted_bytes", upload.content_type, len(data if copy is None else copy))
         return shown
 
     def _examined(self, data: bytes, upload: Row[Any]) -> bytes | None:
@@ -162,6 +164,7 @@ class Uploads:
             if unit.connection.execute(dead).rowcount:
                 unit.after_commit(lambda: self._storage.delete(upload.media_path))
         self._metrics.count("uploads_rejected", upload.content_type)
+        self._metrics.count("media_deletions", "refused")
         log.info("chat upload refused", extra={"chat": True, "threadId": upload.thread_id, "uploadId": upload.id})
 
     def claim(self, connection: Connection, upload: Row[Any]) -> None:
@@ -180,6 +183,7 @@ class Uploads:
             if name != shown:
                 try:
                     self._storage.delete(name)
+                    self._metrics.count("media_deletions", "tidied")
                 except ChatError as error:  # the purge removes it
                     log.warning("chat upload not tidied: %s", error, extra={"chat": True, "uploadId": upload.id})
 

@@ -64,6 +64,7 @@ class StreamBody:
         stream.client = ClientSocket(self._environ)
         self._joined = True  # even if joining fails half-way: leaving is safe
         if not hub.join(stream):
+            hub.meter.stream_turned_away("surplus")
             yield from replay_once(hub, stream, first, SURPLUS_RETRY)
             return
         recycle_at = time.monotonic() + hub.limits.max_age

@@ -22,7 +22,7 @@ from typing import Any
 from .. import fork
 from ..errors import ChatError
 from .doorbell import Doorbell, Ring
-from .interfaces import AccessCheck, Entry, Limits, LogReader
+from .interfaces import AccessCheck, Entry, Limits, LogReader, Meter
 from .subscriber import Stream
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,9 @@ class Hub:
         doorbell: Doorbell,
         limits: Limits,
         context: Callable[[], AbstractContextManager[object]],
+        meter: Meter | None = None,
     ) -> None:
+        self.meter = meter or Meter()
         self.reader = reader
         self.limits = limits
         self._lost_access = lost_access
@@ -100,6 +102,7 @@ class Hub:
             if not streams:
                 self._doorbell.watch(stream.thread)
             streams.add(stream)
+            self.meter.stream_opened()
             if self._disconnected.get(str(stream.user), 0.0) > stream.asked_at:
                 stream.cut()
             if self._crew is None:
@@ -124,6 +127,7 @@ class Hub:
             streams = self._streams.get(stream.thread, set())
             if stream in streams:
                 streams.remove(stream)
+                self.meter.stream_closed()
                 stream.worker.give_back()
             if not streams and self._streams.pop(stream.thread, None) is not None:
                 self._doorbell.unwatch(stream.thread)
@@ -206,6 +210,7 @@ class Hub:
                 if not entries:
                     break
                 live = [stream for stream in live if self._push_all(stream, entries)]
+                self.meter.delivered(entry.committed_at for entry in entries)
             if head.farewell is not None:
                 for stream in live:
                     if stream.position >= head.last_seq and not stream.ended:
@@ -273,6 +278,7 @@ class Hub:
             if stream.drained and stream.writing_since is None:
                 continue
             stream.cut()
+            self.meter.stream_ended(reason)
             if stream.writing_since is not None or stream.client.unsent():
                 stream.client.abort()
             log.info("chat stream ended: %s", reason, extra={"chat": True, "reason": reason, "threadId": stream.thread})

@@ -9,11 +9,12 @@ from typing import NamedTuple, Protocol
 
 class Entry(NamedTuple):
     """A message. ``frame(own, mount)`` is its frame for its sender's own streams or for everybody else's, with paths as
-    they are under ``mount``."""
+    they are under ``mount``. ``committed_at`` is on this process's ``time.monotonic()``, as far as it is known."""
 
     seq: int
     sender: Hashable
     frame: Callable[[bool, str], bytes]
+    committed_at: float | None = None
 
 
 class Head(NamedTuple):
@@ -35,6 +36,22 @@ class LogReader(Protocol):
 
 AccessCheck = Callable[[Iterable[tuple[Hashable, int]]], set[tuple[Hashable, int]]]
 """Given ``(user, thread)`` pairs, those that may not view any more."""
+
+
+class Meter:
+    """What is told of streams; this one forgets it."""
+
+    def stream_opened(self) -> None: ...
+    def stream_closed(self) -> None: ...
+
+    def stream_ended(self, reason: str) -> None:
+        """The server ended it before its time."""
+
+    def stream_turned_away(self, reason: str) -> None:
+        """There was no place for it."""
+
+    def delivered(self, committed_at: Iterable[float | None]) -> None:
+        """Messages, by :attr:`Entry.committed_at`, were handed to a thread's live streams just now."""
 
 
 @dataclass(frozen=True)

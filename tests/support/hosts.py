@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import date
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -138,16 +139,29 @@ HOSTS: dict[str, Host] = {
 
 
 class Workbench:
-    """One application of a host with its own database, and clients for its people."""
+    """One application of a host with its own database, and clients for its people.
 
-    def __init__(self, host: Host, folder: Path, databases: Databases, config: Mapping[str, Any] | None = None) -> None:
+    :param processes: how many applications there are on the same services, each with a state of its own, as in as many
+        processes; what people do goes to them by turns. ``app`` and ``state`` are the first one's.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        folder: Path,
+        databases: Databases,
+        config: Mapping[str, Any] | None = None,
+        processes: int = 1,
+    ) -> None:
         self.host = host
         self.folder = folder
         self.database = databases.take(host.database, host.name, folder, host.fill)
         self.url, self.path = self.database.url, self.database.path
         storage = {"CHAT_STORAGE_URL": f"file://{folder}/media"}
-        self.app = host.create_app(self.url, {**TESTING, **storage, **(config or {})})
-        self.app.instance_path = str(folder)
+        self.apps = [host.create_app(self.url, {**TESTING, **storage, **(config or {})}) for _ in range(processes)]
+        for app in self.apps:
+            app.instance_path = str(folder)
+        self.app = self.apps[0]
         if host.database == "memory":
             host.create_schema(self.app)
         self.state = self.app.extensions["nursecare_chat"]
@@ -155,33 +169,36 @@ class Workbench:
 
     def login(self, who: str | None) -> Api:
         """A client of ``who``, logged in the way Flask-Login's session has it; ``None`` is nobody."""
-        client = self.app.test_client()
+        clients = [app.test_client() for app in self.apps]
         if who is not None:
             with self.app.app_context():
                 user_id = str(self.host.user_id(who))
-            with client.session_transaction() as session:
-                session.update(_user_id=user_id, _fresh=True)
-        return Api(client, self)
+            for client in clients:
+                with client.session_transaction() as session:
+                    session.update(_user_id=user_id, _fresh=True)
+        return Api(clients, self)
 
     def close(self) -> None:
-        if self.host.database == "postgresql":
-            self._wait_for_threads()
-        self.state.database.dispose()
-        with self.app.app_context():
-            self.host.db.session.remove()
-            for engine in self.host.db.engines.values():
-                engine.dispose()
+        for app in self.apps:
+            state = app.extensions["nursecare_chat"]
+            if self.host.database == "postgresql":
+                self._wait_for_threads(app, state)
+            state.database.dispose()
+            with app.app_context():
+                self.host.db.session.remove()
+                for engine in self.host.db.engines.values():
+                    engine.dispose()
         self.database.give_back()
 
-    def _wait_for_threads(self) -> None:
+    def _wait_for_threads(self, app: Flask, state: Any) -> None:
         """What comes back to a pool that was disposed of is never closed, and psycopg warns of that."""
-        self.state.hub._bell.set()
-        with self.app.app_context():
+        state.hub._bell.set()
+        with app.app_context():
             pools: list[Any] = [engine.pool for engine in self.host.db.engines.values()]
-        pools.append(self.state.database.engine.pool)
+        pools.append(state.database.engine.pool)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
-            streaming = [one for one in threading.enumerate() if one.name.startswith("nursecare-chat")]
+            streaming = [one for one in threading.enumerate() if one.name.endswith(("_deliver", "_supervise"))]
             if not streaming and not any(pool.checkedout() for pool in pools):
                 return
             time.sleep(0.02)
@@ -190,12 +207,13 @@ class Workbench:
 class Api:
     """What one person does over HTTP; every method gives Flask's response."""
 
-    def __init__(self, client: FlaskClient, bench: Workbench) -> None:
-        self.client = client
+    def __init__(self, clients: list[FlaskClient], bench: Workbench) -> None:
+        self.client = clients[0]
         self.bench = bench
+        self._turn = cycle(clients)
 
     def call(self, method: str, path: str, **options: Any) -> Any:
-        return self.client.open(path, method=method, **options)
+        return next(self._turn).open(path, method=method, **options)
 
     def open(self, number: int = 1, **options: Any) -> Any:
         return self.call("POST", f"/api/requests/{self.bench.host.request_id(number)}/chat/open", **options)

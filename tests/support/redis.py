@@ -74,6 +74,11 @@ class Server:
         listed = self.command("CLIENT LIST")
         return [client for client in listed if client.get("cmd") != "client|list"]
 
+    def listeners(self, thread: int) -> int:
+        """Processes that listen for a thread."""
+        with redis.Redis(port=self.port, socket_timeout=5) as client:
+            return int(client.pubsub_numsub(f"private-chat.{thread}")[0][1])
+
     def close(self) -> None:
         with suppress(OSError):
             self.resume()

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "keys": {"errors"},
     "background": {"fork"},
     "fork": set(),
-    "metrics": set(),
+    "metrics": {"fork"},
     "models": {"errors", "keys"},
     "rates": {"errors", "fork", "keys"},
     "signals": set(),
@@ -26,9 +26,10 @@ MAY_IMPORT = {
     "service": {"errors", "fork", "keys", "metrics", "models", "policy", "signals", "storage", "stream"},
     "install_migrations": {"errors", "keys", "models", "migrations"},
     "state": {"config", "keys", "metrics", "models", "rates", "service", "storage", "stream", "tasks"},
-    "api": {"errors", "config", "keys", "service", "state", "storage", "stream"},
+    "api": {"errors", "config", "keys", "metrics", "service", "state", "storage", "stream"},
     "tasks": {"background"},
-    "cli": {"errors", "install_migrations", "service", "state", "tasks"},
+    "doctor": {"errors", "service", "state", "storage"},
+    "cli": {"doctor", "errors", "install_migrations", "service", "state", "tasks"},
     "extension": {
         "errors", "background", "config", "keys", "metrics", "models", "policy", "rates", "service", "signals", "state",
         "storage", "stream", "api", "tasks", "cli",
@@ -73,3 +74,13 @@ def test_the_hub_knows_neither_policy_nor_redis() -> None:
     assert not {name for name in imports(PACKAGE / "stream" / "hub.py") if "sqlalchemy" in name or "redis" in name}
     assert "body" not in {name.split(".")[-1] for name in imports(PACKAGE / "stream" / "hub.py")}
     assert "policy." not in source
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_logs_are_structured(path: Path) -> None:
+    """C43: every record carries ``chat``."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("log."):
+            extra = [ast.unparse(word.value) for word in node.keywords if word.arg == "extra"]
+            assert extra, ast.unparse(node)
+            assert extra[0].startswith("{'chat': True"), ast.unparse(node)
