@@ -9,13 +9,12 @@ from pathlib import Path
 import click
 from flask import current_app
 from flask.cli import AppGroup
-from huey.consumer import Consumer
 
 from .errors import ConfigurationError, DatabaseError
 from .install_migrations import install
 from .service.lookup import find
 from .state import current
-from .tasks import PICKUP
+from .worker import run
 
 chat_cli = AppGroup("chat", help="The request chat: migrations, worker, purges.")
 
@@ -52,7 +51,7 @@ def worker(workers: int) -> None:
         waiting = len(state.purges.due())
     state.tasks.prepare()
     click.echo(f"Chat worker ready, {waiting} purge(s) due.")
-    Consumer(state.tasks.huey, workers=workers, **PICKUP).run()
+    run(state.tasks.huey, workers)
 
 
 @chat_cli.command("purge")

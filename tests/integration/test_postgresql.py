@@ -121,7 +121,7 @@ def test_times_are_utc_whatever_the_servers_zone(make_bench: Callable[..., Workb
 
 def test_a_row_that_stays_locked(make_bench: Callable[..., Workbench], monkeypatch: pytest.MonkeyPatch) -> None:
     """C10, C13: posts wait for a bounded time, then 503; those who only read wait for nobody."""
-    monkeypatch.setattr("nursecare_chat.service.sqlite.LOCK_TIMEOUT", 0.5)
+    monkeypatch.setattr("nursecare_chat.service.postgres.LOCK_TIMEOUT", 0.5)
     bench = make_bench(REFERENCE)
     api = bench.login("client")
     thread = api.open(1).get_json()["threadId"]
@@ -139,7 +139,7 @@ def test_a_host_that_locks_its_user_in_the_same_request(
     make_bench: Callable[..., Workbench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """C7, C10: what the host holds, our foreign key waits for; the request is refused, it does not stand still."""
-    monkeypatch.setattr("nursecare_chat.service.sqlite.LOCK_TIMEOUT", 0.5)
+    monkeypatch.setattr("nursecare_chat.service.postgres.LOCK_TIMEOUT", 0.5)
     bench = make_bench(REFERENCE)
     db, user = bench.host.db, bench.host.user_model
     lock = sa.select(user.id).with_for_update()

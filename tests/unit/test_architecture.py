@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "state": {"config", "keys", "metrics", "models", "rates", "service", "storage", "stream", "tasks"},
     "api": {"errors", "config", "keys", "service", "state", "storage", "stream"},
     "tasks": {"background"},
-    "cli": {"errors", "install_migrations", "service", "state", "tasks"},
+    "worker": {"tasks"},
+    "cli": {"errors", "install_migrations", "service", "state", "worker"},
     "extension": {
         "errors", "config", "keys", "metrics", "models", "policy", "rates", "service", "signals", "state", "storage",
         "stream",        "api", "tasks", "cli",
