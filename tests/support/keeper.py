@@ -69,6 +69,8 @@ class Kept:
     def wait(self, seconds: float = 30) -> None:
         """Until the service has ended."""
         self._keeper.wait(seconds)
+        assert self._keeper.stdin is not None
+        self._keeper.stdin.close()
 
     def end(self) -> None:
         assert self._keeper.stdin is not None

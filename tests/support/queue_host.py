@@ -6,7 +6,7 @@ import logging
 import os
 
 from flask import Flask, current_app
-from flask_migrate import Migrate
+from flask_login import LoginManager
 from flask_sqlalchemy import SQLAlchemy
 from huey import RedisHuey, SqliteHuey
 
@@ -30,7 +30,7 @@ def create_app() -> Flask:
     )
     database: SQLAlchemy = db
     database.init_app(app)
-    Migrate(app, database)
+    LoginManager(app).user_loader(lambda text: db.session.get(User, int(text)))
     Chat().init_app(app, db=database, user_model=User, request_model=ServiceRequest, huey=huey)
     thread_purged.connect(_tell, app)
     return app
