@@ -96,6 +96,8 @@ class _Pulse:
         self._lock = threading.Lock()
         self._workers = 0
         self._over = threading.Event()
+        self._sender = Background(SEEN)  # a host's Redis may have no timeouts
+        self._reached = False
 
     def start(self) -> None:
         """Called in every worker of the consumer; the first one starts it."""
@@ -113,14 +115,19 @@ class _Pulse:
 
     def _run(self, over: threading.Event) -> None:
         while True:
-            try:
-                self._huey.storage.put_data(SEEN, str(time.time()).encode())
-            except Exception as error:  # whatever a host's storage raises
-                log.warning("chat queue out of reach", extra={"chat": True, "error": type(error).__name__})
-                if not over.is_set():
-                    self._registration.sweep()
+            self._reached = False
+            if self._sender.flush(0):
+                self._sender.submit(self._beat)
+            self._sender.flush(BEAT / 4)
+            if not self._reached and not over.is_set():
+                log.warning("chat queue out of reach", extra={"chat": True})
+                self._registration.sweep()
             if over.wait(BEAT):
                 return
+
+    def _beat(self) -> None:
+        self._huey.storage.put_data(SEEN, str(time.time()).encode())
+        self._reached = True
 
 
 class Tasks:
