@@ -12,14 +12,13 @@ from typing import Any
 import click
 from flask import current_app
 from flask.cli import AppGroup
-from huey.consumer import Consumer
 
 from .doctor import examine
 from .errors import ConfigurationError, DatabaseError
 from .install_migrations import install
 from .service.lookup import find
 from .state import current
-from .tasks import PICKUP
+from .worker import run
 
 chat_cli = AppGroup("chat", help="The request chat: migrations, worker, purges.")
 
@@ -56,18 +55,22 @@ def worker(workers: int) -> None:
         waiting = len(state.purges.due())
     state.tasks.prepare()
     click.echo(f"Chat worker ready, {waiting} purge(s) due.")
-    Consumer(state.tasks.huey, workers=workers, **PICKUP).run()
+    run(state.tasks.huey, workers)
 
 
 @chat_cli.command("purge")
 @click.option("--thread", type=click.IntRange(1), help="Only this thread.")
+@click.option("--request", "request_id", help="Only the chat of this request.")
 @click.option("--dry-run", is_flag=True, help="Only say which purges are due.")
-def purge(thread: int | None, dry_run: bool) -> None:
+def purge(thread: int | None, request_id: str | None, dry_run: bool) -> None:
     """Attempt every purge that is due, here and now."""
     state = current()
+    key = state.models.request_key.parse(request_id) if request_id is not None else None
+    if request_id is not None and key is None:
+        raise click.ClickException(f"{request_id!r} is no id of a {state.models.request_model.__name__}.")
     failed = 0
     with _plain_errors():
-        due = [candidate for candidate in state.purges.due() if thread in (None, candidate)]
+        due = [candidate for candidate in state.purges.due(key) if thread in (None, candidate)]
         if dry_run:
             click.echo("\n".join(f"thread {candidate} is due" for candidate in due) or "Nothing is due.")
             return

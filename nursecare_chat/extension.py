@@ -37,7 +37,7 @@ from .stream.doorbell import Doorbell, MemoryDoorbell
 from .stream.hub import Hub
 from .stream.interfaces import Limits
 from .stream.redis_doorbell import RedisDoorbell
-from .tasks import Tasks, make_huey
+from .tasks import Tasks
 
 EXAMPLE = "chat.init_app(app, db=db, user_model=User, request_model=ServiceRequest)"
 
@@ -191,7 +191,7 @@ def _assemble(
     metrics, emit = Metrics(), emitter(app)
     rates, doorbell = _transport(config)
     access = Access(policy, models, database, metrics)
-    tasks = Tasks(app, huey or make_huey(config.queue_url, app.instance_path), lambda: purges)
+    tasks = Tasks(app, huey, config.queue_url, lambda: purges)
     storage = LocalStorage(
         configuration.storage_folder(config.storage_url, app.instance_path),
         secrets,

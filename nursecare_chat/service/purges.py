@@ -91,11 +91,13 @@ class Purges:
         """Ask a worker to look at a thread now."""
         self._wake(thread_id, 0)
 
-    def due(self) -> list[int]:
-        """The threads whose purge waits for an attempt now and that no living worker has leased."""
+    def due(self, request_id: Any = None) -> list[int]:
+        """The threads (of one request) whose purge waits for an attempt now and that no living worker has leased."""
         purges = self._purges
+        query = sa.select(purges.c.thread_id).where(self._is_due()).order_by(purges.c.next_attempt_at)
+        if request_id is not None:
+            query = query.where(purges.c.request_id == request_id)
         with self._database.read() as connection:
-            query = sa.select(purges.c.thread_id).where(self._is_due()).order_by(purges.c.next_attempt_at)
             return list(connection.scalars(query))
 
     def settled(self, connection: Connection, thread_ids: Iterable[int]) -> list[int]:

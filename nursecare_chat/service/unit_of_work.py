@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from .. import fork
 from ..errors import DatabaseConflict, DatabaseError, DatabaseUnavailable
 from ..models import TABLES
-from . import sqlite
+from . import postgres, sqlite
 
 log = logging.getLogger(__name__)
 
@@ -110,11 +110,7 @@ class Database:
         elif host.dialect.name == "sqlite":
             engine = sqlite.own_engine(host.url, options)
         else:
-            # Whatever the host or its database have as a default: what is read after a lock was waited for must be what
-            # stands then, and a transaction must be one (C10).
-            kept = {k: v for k, v in options.pop("execution_options", {}).items() if k != "isolation_level"}
-            options |= {"execution_options": kept, "isolation_level": "READ COMMITTED", "pool_pre_ping": True}
-            engine = sa.create_engine(host.url, **options)
+            engine = postgres.own_engine(host.url, options)
         engine.logger.setLevel(logging.WARNING)
         return engine
 
@@ -147,15 +143,15 @@ class Database:
 
         On SQLite inside the block nothing may yield: no network, no logging, no other connection.
 
-        :raises DatabaseUnavailable: if another writer holds it for more than :data:`sqlite.LOCK_TIMEOUT` seconds.
+        :raises DatabaseUnavailable: if another writer holds it for more than :data:`sqlite.LOCK_TIMEOUT` seconds, on
+            PostgreSQL a row for more than :data:`postgres.LOCK_TIMEOUT`, or if the server does not answer.
         :raises DatabaseError: never with a statement's parameters.
         """
         if self.engine.dialect.name == "sqlite":
             unit = yield from self._write_sqlite()
         else:
             with translated(), self.engine.begin() as connection:
-                # For this transaction alone: behind a pooler the connection is somebody else's next time.
-                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(sqlite.LOCK_TIMEOUT * 1000)}")
+                postgres.limit(connection)
                 unit = UnitOfWork(connection)
                 yield unit
         unit.committed()

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
 from nursecare_chat import thread_closed
 from nursecare_chat.errors import DatabaseConflict, DatabaseError, DatabaseUnavailable
-from nursecare_chat.service.unit_of_work import NO_TABLES, translate
+from nursecare_chat.service import postgres
+from nursecare_chat.service.unit_of_work import NO_TABLES, POOL, translate
 
-from ..support.databases import connect
-from ..support.hosts import Workbench
+from ..support.databases import Databases, connect
+from ..support.hosts import HOSTS, Workbench
+from ..support.live import Live
+from ..support.postgres import Server
 
 REFERENCE = "reference-postgresql"
 SERIALIZABLE = {"options": "-c default_transaction_isolation=serializable"}
@@ -121,7 +127,7 @@ def test_times_are_utc_whatever_the_servers_zone(make_bench: Callable[..., Workb
 
 def test_a_row_that_stays_locked(make_bench: Callable[..., Workbench], monkeypatch: pytest.MonkeyPatch) -> None:
     """C10, C13: posts wait for a bounded time, then 503; those who only read wait for nobody."""
-    monkeypatch.setattr("nursecare_chat.service.sqlite.LOCK_TIMEOUT", 0.5)
+    monkeypatch.setattr("nursecare_chat.service.postgres.LOCK_TIMEOUT", 0.5)
     bench = make_bench(REFERENCE)
     api = bench.login("client")
     thread = api.open(1).get_json()["threadId"]
@@ -139,7 +145,7 @@ def test_a_host_that_locks_its_user_in_the_same_request(
     make_bench: Callable[..., Workbench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """C7, C10: what the host holds, our foreign key waits for; the request is refused, it does not stand still."""
-    monkeypatch.setattr("nursecare_chat.service.sqlite.LOCK_TIMEOUT", 0.5)
+    monkeypatch.setattr("nursecare_chat.service.postgres.LOCK_TIMEOUT", 0.5)
     bench = make_bench(REFERENCE)
     db, user = bench.host.db, bench.host.user_model
     lock = sa.select(user.id).with_for_update()
@@ -170,3 +176,131 @@ def test_a_close_that_a_savepoint_undid_and_somebody_else_made(make_bench: Calla
         assert api.close(thread).status_code == 200
         session.commit()
     assert told == [thread]
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    """One that may be stopped, with the benches of this test on it."""
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def bench_on(own_server: Server, tmp_path: Path) -> Iterator[Workbench]:
+    mine = Databases(tmp_path)
+    mine._server = own_server
+    folder = tmp_path / "bench"
+    folder.mkdir()
+    host = HOSTS[REFERENCE]
+    bench = Workbench(host, folder, mine, {"SQLALCHEMY_ENGINE_OPTIONS": {"connect_args": {"connect_timeout": 2}}})
+    yield bench
+    own_server.resume()
+    bench.close()
+    for pool in mine._pools.values():
+        pool.close(keep=True)
+
+
+def test_a_server_that_hangs(bench_on: Workbench, own_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C10, C13: reads and writes end in 503 with Retry-After; when it is back, so are we, and nothing is left open."""
+    monkeypatch.setattr("nursecare_chat.service.postgres.ANSWER_TIMEOUT", 0.5)
+    state = bench_on.state
+    thread = bench_on.login("client").open(1).get_json()["threadId"]
+    own_server.hang()
+    before = time.monotonic()
+    for context in (state.database.read, state.database.write):
+        with pytest.raises(DatabaseUnavailable) as raised, context() as used:
+            getattr(used, "connection", used).scalar(sa.select(1))
+        assert raised.value.headers == {"Retry-After": "1"}
+        assert raised.value.status == 503
+    assert time.monotonic() - before < 30
+    own_server.resume()
+    assert bench_on.login("client").say(thread).get_json()["seq"] == 1
+    assert state.database.engine.pool.checkedout() == 0
+
+
+def test_it_hangs_in_mid_transaction(bench_on: Workbench, own_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C10: a commit without an answer is no acknowledgement, and its connection is not used again."""
+    monkeypatch.setattr("nursecare_chat.service.postgres.ANSWER_TIMEOUT", 0.5)
+
+    def hang_before_the_commit() -> None:
+        with bench_on.state.database.write() as unit:
+            unit.connection.execute(sa.select(1))
+            own_server.hang()
+
+    with pytest.raises(DatabaseUnavailable):
+        hang_before_the_commit()
+    own_server.resume()
+    with bench_on.state.database.read() as connection:
+        assert connection.scalar(sa.select(1)) == 1
+
+
+def test_a_statement_that_takes_too_long(make_bench: Callable[..., Workbench], monkeypatch: pytest.MonkeyPatch) -> None:
+    """C10, C13: the server ends it in a write, we ourselves in a read; nothing of it stays with the connection."""
+    monkeypatch.setattr("nursecare_chat.service.postgres.STATEMENT_TIMEOUT", 0.2)
+    database = make_bench(REFERENCE).state.database
+    sleep = sa.select(sa.func.pg_sleep(30))
+    with pytest.raises(DatabaseUnavailable) as raised, database.write() as unit:
+        unit.connection.execute(sleep)
+    assert raised.value.sqlstate == "57014"
+    with database.read() as connection:
+        names = ("statement_timeout", "lock_timeout")
+        assert [connection.scalar(sa.select(sa.func.current_setting(name))) for name in names] == ["0", "0"]
+    monkeypatch.setattr("nursecare_chat.service.postgres.ANSWER_TIMEOUT", 0.2)
+    with pytest.raises(DatabaseUnavailable), database.read() as connection:
+        connection.execute(sleep)
+
+
+@pytest.mark.parametrize("said", [{}, {"connect_timeout": 77, "keepalives": 0}])
+def test_what_the_host_says_about_the_network_stands(
+    make_bench: Callable[..., Workbench], said: dict[str, int]
+) -> None:
+    """C7, C10: else a machine that is gone is noticed; the host's own engine stays as it was."""
+    bench = make_bench(REFERENCE, SQLALCHEMY_ENGINE_OPTIONS={"connect_args": said})
+    with bench.state.database.read() as connection:
+        used = connection.connection.driver_connection.info.get_parameters()
+    for name, value in {**postgres.NETWORK, **said}.items():
+        assert used.get(name, str(value)) == str(value), name  # what is libpq's default is not shown
+    assert used["connect_timeout"] == str(said.get("connect_timeout", 3))
+    with bench.app.app_context(), bench.host.db.engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert "tcp_user_timeout" not in driver.info.get_parameters()
+        assert type(driver) is psycopg.Connection
+
+
+def test_a_slow_lock_stops_nobody_else(live_servers: Callable[..., Live]) -> None:
+    """C10, C45: in one gevent process 30 others post and read while posts to one thread wait for its row."""
+    live = live_servers("gevent", REFERENCE)
+    slow, threads = live.new_thread(), [live.new_thread() for _ in range(6)]
+    people = [live.login("client") for _ in range(9)]
+    with connect(sa.make_url(live.bench.url)) as blocker, ThreadPoolExecutor(40) as pool:
+        blocker.autocommit = False
+        blocker.execute("SELECT * FROM chat_threads WHERE id = %s FOR UPDATE", [slow])
+        waiting = [pool.submit(person.say, slow) for person in people[:3]]
+        posts = [pool.submit(person.say, thread) for person in people[3:] for thread in threads[:5]]
+        assert {post.result(60).status_code for post in posts} == {200}
+        assert not any(post.done() for post in waiting)
+        blocker.rollback()
+        assert sorted(post.result(60).json()["seq"] for post in waiting) == [1, 2, 3]
+
+
+def test_idle_streams_hold_no_connection(live_servers: Callable[..., Live]) -> None:
+    """C10: a hundred of them, and nobody is in a transaction; the pool is no larger than it may be."""
+    live = live_servers("gevent", REFERENCE, CHAT_MAX_STREAMS_PER_USER="off")
+    thread, person = live.new_thread(), live.login("client")
+    person.say(thread)
+    with ExitStack() as stack:
+        streams = [person.listen(thread, "0") for _ in range(100)]
+        for stream in streams:
+            stack.callback(stream.stop)
+            stream.wait(1, 60)
+        with connect(sa.make_url(live.bench.url)) as watcher:
+            seen = []
+            for _ in range(10):
+                seen += watcher.execute(
+                    "SELECT state, count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                    " AND pid <> pg_backend_pid() GROUP BY state"
+                ).fetchall()
+                time.sleep(0.1)
+    assert sum(count for state, count in seen if state == "idle in transaction") <= 1  # a poll, once in a while
+    assert max(count for _, count in seen) <= 2 * (POOL["pool_size"] + POOL["max_overflow"]) + 2

@@ -134,7 +134,25 @@ class Server:
         self._kept = Kept(self._command, self.folder, self._as, signal.SIGQUIT)
         self._wait()
 
+    def hang(self) -> None:
+        """The whole server answers nobody until :meth:`resume`; the kernel still takes connections for it."""
+        self._signal_all(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, signum: int) -> None:
+        """Each connection has a process of its own, a child of the server's."""
+        self._kept.signal(signum)
+        server = (self.folder / "pid").read_text()
+        children = subprocess.run(["pgrep", "-P", server], capture_output=True, text=True).stdout.split()
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(int(child), signum)
+
     def close(self) -> None:
+        with suppress(OSError):
+            self.resume()
         self._kept.end()
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -28,8 +28,9 @@ MAY_IMPORT = {
     "state": {"config", "keys", "metrics", "models", "rates", "service", "storage", "stream", "tasks"},
     "api": {"errors", "config", "keys", "metrics", "service", "state", "storage", "stream"},
     "tasks": {"background"},
+    "worker": {"tasks"},
     "doctor": {"errors", "service", "state", "storage"},
-    "cli": {"doctor", "errors", "install_migrations", "service", "state", "tasks"},
+    "cli": {"doctor", "errors", "install_migrations", "service", "state", "worker"},
     "extension": {
         "errors", "background", "config", "keys", "metrics", "models", "policy", "rates", "service", "signals", "state",
         "storage", "stream", "api", "tasks", "cli",

@@ -1,0 +1,98 @@
+"""A database across a network, which may stop answering in the middle of a statement (contract C10, C13).
+
+Nothing here is set for a session: behind a pooler the next transaction on the connection is somebody else's.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Generator
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine
+
+LOCK_TIMEOUT = 5.0
+"""Seconds to wait for a row that another transaction holds."""
+
+STATEMENT_TIMEOUT = 10.0
+"""Seconds for one statement of a write, by the server's clock; it gives up the row locks then."""
+
+ANSWER_TIMEOUT = 12.0
+"""Seconds for the server to answer any statement, reads and commits too; then the connection is given up."""
+
+LIBPQ = ("psycopg", "psycopg2", "psycopg2cffi")
+
+NETWORK = {
+    "connect_timeout": 3,
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""Seconds, and milliseconds for the last: a machine that is gone is noticed. libpq's own defaults are two hours."""
+
+
+def own_engine(url: sa.URL, options: dict[str, Any]) -> Engine:
+    """An engine of ours. What the host says in its URL, its ``connect_args`` or the environment has the last word."""
+    # Whatever the host or its database have as a default: what is read after a lock was waited for must be what
+    # stands then, and a transaction must be one (C10).
+    kept = {k: v for k, v in options.get("execution_options", {}).items() if k != "isolation_level"}
+    options = {**options, "execution_options": kept, "isolation_level": "READ COMMITTED", "pool_pre_ping": True}
+    dialect = url.get_dialect()
+    if url.get_backend_name() == "postgresql" and dialect.driver in LIBPQ and "creator" not in options:
+        said = {*url.query, *(("connect_timeout",) if "PGCONNECT_TIMEOUT" in os.environ else ())}
+        defaults = {key: value for key, value in NETWORK.items() if key not in said}
+        options["connect_args"] = {**defaults, **options.get("connect_args", {})}
+    engine = sa.create_engine(url, **options)
+    if (engine.dialect.name, engine.dialect.driver) == ("postgresql", "psycopg"):
+        sa.event.listen(engine, "do_connect", _connect)
+    return engine
+
+
+def limit(connection: Connection) -> None:
+    """Bound what the transaction waits for."""
+    if connection.dialect.name == "postgresql":
+        limits = {"lock_timeout": LOCK_TIMEOUT, "statement_timeout": STATEMENT_TIMEOUT}
+        settings = ", ".join(f"set_config('{name}', '{int(s * 1000)}', true)" for name, s in limits.items())
+        connection.exec_driver_sql(f"SELECT {settings}").close()
+
+
+def _connect(dialect: Any, record: Any, args: Any, options: Any) -> Any:
+    return _impatient().connect(*args, **options)
+
+
+@cache
+def _impatient() -> Any:
+    """psycopg's connection class, but one that gives a silent server up; only here is psycopg imported."""
+    import psycopg
+
+    class ImpatientConnection(psycopg.Connection[Any]):
+        def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
+            return super().wait(_bounded(gen, self._give_up), *args, **options)
+
+        def _give_up(self) -> Exception:
+            """Closed, so that SQLAlchemy takes it for broken and no pool keeps it."""
+            self.close()
+            return psycopg.OperationalError("no answer from the server")
+
+    return ImpatientConnection
+
+
+def _bounded(
+    steps: Generator[Any, Any, Any], give_up: Callable[[], Exception], seconds: float | None = None
+) -> Generator[Any, Any, Any]:
+    """``steps``, as long as the server is heard of in time. psycopg looks in between whether that is so."""
+    deadline = time.monotonic() + (ANSWER_TIMEOUT if seconds is None else seconds)
+    try:
+        wanted = next(steps)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() > deadline:
+                raise give_up()
+            wanted = steps.send(ready)
+    except StopIteration as end:
+        return end.value
