@@ -15,6 +15,8 @@ from nursecare_chat import message_created, thread_closed, thread_opened, thread
 
 from ..support.hosts import Api, Workbench
 
+pytestmark = pytest.mark.one_process
+
 SIGNALS = (thread_opened, message_created, thread_closed, thread_purged)
 
 
