@@ -4,8 +4,8 @@ An upload URL may create (``sp=c``), which the service takes for a name that has
 overwrite, take an infinite lease or stage blocks that no default listing shows. The service checks neither type nor
 size: the post does.
 
-A name that was used must stay taken, or its URL would create the blob again. So :meth:`AzureStorage.delete` puts nothing
-in its place instead: an empty blob, which reads as none. It goes with everything else when the thread is purged.
+A name that was used must stay taken, or its URL would create the blob again. So :meth:`AzureStorage.delete` puts an
+empty blob in its place, which reads as none. It goes with everything else when the thread is purged.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PAGE = 5000
 """Names in one answer to a listing; the service gives no more."""
 
 ROUNDS = 4
-"""Looks at a prefix before what is still there is called stubborn: the blobs, their older versions, what came meanwhile."""
+"""Looks at a prefix before what is still there has resisted: the blobs, their older versions, what came meanwhile."""
 
 SPENT = "application/x-empty"
 """The type of what a deletion leaves."""
@@ -84,8 +84,8 @@ class AzureStorage:
         with translated():
             try:
                 data: bytes = blob.download_blob(offset=0, length=limit + 1, max_concurrency=1).readall()
-            except ResourceNotFoundError as error:
-                if code_of(error) == "BlobNotFound":
+            except HttpResponseError as error:
+                if code_of(error) in ("BlobNotFound", "InvalidRange"):  # the latter from an empty one
                     return None
                 raise
         return data or None
@@ -188,7 +188,7 @@ class AzureStorage:
         return iter(self._container.list_blobs(prefix, include=HIDDEN, results_per_page=PAGE))
 
     def _delete(self, items: Iterable[BlobProperties]) -> None:
-        """In batches. What fails in one shows in the next listing; whoever was faster made a 404 of it, which is fine."""
+        """In batches. What fails in one shows in the next listing; a 404 is as good."""
         whole = {item.name: None for item in items if not _is_older_version(item)}
         older = [{"name": item.name, "version_id": item.version_id} for item in items if _is_older_version(item)]
         kinds: list[tuple[list[Any], dict[str, str]]] = [(list(whole), {"delete_snapshots": "include"}), (older, {})]
@@ -198,7 +198,7 @@ class AzureStorage:
                 list(self._container.delete_blobs(*batch, raise_on_any_failure=False, **options))
 
     def _force(self, item: BlobProperties) -> StorageUnavailable | None:
-        """Delete what a batch did not: under a lease, or never committed, which is no blob to a deletion. The refusal."""
+        """Delete what a batch did not: under a lease, or never committed, which is a 404 to a deletion. The refusal."""
         blob = self._blob(item.name)
         try:
             if _is_older_version(item):

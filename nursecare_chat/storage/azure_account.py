@@ -1,4 +1,4 @@
-"""An Azure account for the storage: reading its settings, its clients, signing, and what its errors become (C5, C24)."""
+"""An Azure account: its settings, its clients, signing, and what its errors become (contract C5, C24)."""
 
 from __future__ import annotations
 
