@@ -32,7 +32,7 @@ from .service.unit_of_work import Database
 from .service.uploads import Uploads
 from .signals import emitter
 from .state import KEY, ChatState, current
-from .storage.local import LocalStorage
+from .storage.choice import choose
 from .stream.doorbell import Doorbell, MemoryDoorbell
 from .stream.hub import Hub
 from .stream.interfaces import Limits
@@ -192,10 +192,14 @@ def _assemble(
     rates, doorbell = _transport(config)
     access = Access(policy, models, database, metrics)
     tasks = Tasks(app, huey, config.queue_url, lambda: purges)
-    storage = LocalStorage(
-        configuration.storage_folder(config.storage_url, app.instance_path),
-        secrets,
-        media.PATH,
+    storage = choose(
+        config.storage_url,
+        folder=configuration.storage_folder(config.storage_url, app.instance_path),
+        secrets=secrets,
+        base=media.PATH,
+        connection_string=config.azure_connection_string,
+        account_url=config.azure_account_url,
+        ttl=config.signed_url_ttl,
     )
     purges = Purges(database, models, storage, metrics, config.redact_messages, tasks.wake, emit)
     images = Images()

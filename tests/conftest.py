@@ -11,6 +11,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from .support import azurite
 from .support.databases import Databases
 from .support.hosts import HOSTS, Api, Workbench
 from .support.live import Live
@@ -58,6 +59,14 @@ def redis_databases() -> Iterator[RedisDatabases]:
 def redis_url(redis_databases: RedisDatabases) -> str:
     """An empty Redis database."""
     return redis_databases.take()
+
+
+@pytest.fixture(scope="session")
+def azure_accounts() -> Iterator[azurite.Accounts]:
+    """An account of Azurite's, with settings to take."""
+    accounts = azurite.Accounts()
+    yield accounts
+    accounts.close()
 
 
 @pytest.fixture

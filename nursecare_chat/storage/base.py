@@ -51,3 +51,6 @@ class BlobStorage(Protocol):
 
     def delete_prefix(self, prefix: str) -> int:
         """Remove everything under a thread's prefix, unfinished uploads included; how many blobs there were."""
+
+    def canary(self) -> None:
+        """Write, read and delete something of our own, as ``flask chat doctor`` does it (C42)."""

@@ -20,7 +20,7 @@ from typing import BinaryIO, NamedTuple
 from itsdangerous import BadData, URLSafeSerializer
 
 from ..errors import AlreadyUploaded, BadSignature, BodyTooLarge, StorageUnavailable, UnsupportedMediaType
-from . import names
+from . import canary, names
 from .base import SignedPut
 
 SPENT = ".spent"
@@ -169,6 +169,9 @@ class LocalStorage:
             raise StorageUnavailable(
                 "FolderMissing", "the folder of CHAT_STORAGE_URL is not the one that was written to"
             )
+
+    def canary(self) -> None:
+        canary.sing(self)
 
     def delete_prefix(self, prefix: str) -> int:
         with _translated():

@@ -1,0 +1,244 @@
+"""Blobs in a container of Azure's, reached by signed URLs that the service itself answers (contract C24, C25, C37).
+
+An upload URL may create (``sp=c``), which the service takes for a name that has no blob. With write permission it could
+overwrite, take an infinite lease or stage blocks that no default listing shows. The service checks neither type nor
+size: the post does.
+
+A name that was used must stay taken, or its URL would create the blob again. So :meth:`AzureStorage.delete` puts an
+empty blob in its place, which reads as none. It goes with everything else when the thread is purged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.storage.blob import BlobClient, BlobLeaseClient, BlobProperties, ContainerClient, ContentSettings
+
+from ..errors import StorageUnavailable
+from . import azure_properties, canary, names
+from .azure_account import Service, code_of, refused, translated
+from .base import SignedPut
+
+BATCH = 256
+"""Blobs in one request to delete; the service takes no more."""
+
+PAGE = 5000
+"""Names in one answer to a listing; the service gives no more."""
+
+ROUNDS = 4
+"""Looks at a prefix before what is still there has resisted: the blobs, their older versions, what came meanwhile."""
+
+SPENT = "application/x-empty"
+"""The type of what a deletion leaves."""
+
+HIDDEN = ["snapshots", "uncommittedblobs", "versions"]
+"""What a listing leaves out unless asked."""
+
+
+class AzureStorage:
+    """
+    :param container: its name; it is made by :meth:`create`, never by the way.
+    """
+
+    def __init__(self, service: Service, container: str) -> None:
+        self._service = service
+        self._name = container
+
+    @property
+    def _container(self) -> ContainerClient:
+        return self._service.client.get_container_client(self._name)
+
+    def _blob(self, name: str) -> BlobClient:
+        return self._container.get_blob_client(name)
+
+    # -- signed URLs ---------------------------------------------------------------------------------------------
+
+    def sign_put(self, name: str, content_type: str, size: int, ttl: int) -> SignedPut:
+        url = self._signed(name, "c", ttl)
+        return SignedPut(url, {"x-ms-blob-type": "BlockBlob", "Content-Type": content_type})
+
+    def sign_get(self, name: str, ttl: int) -> str:
+        checked = _checked(name)
+        return self._signed(
+            checked,
+            "r",
+            ttl,
+            content_type=names.content_type_of(checked),
+            content_disposition="inline",
+            cache_control="no-store",
+        )
+
+    def _signed(self, name: str, permission: str, ttl: int, **forced: str) -> str:
+        query = self._service.sign(self._name, _checked(name), permission, ttl, **forced)
+        return f"{self._service.account.url}/{self._name}/{name}?{query}"
+
+    # -- BlobStorage ---------------------------------------------------------------------------------------------
+
+    def read(self, name: str, limit: int) -> bytes | None:
+        """An empty blob is none: it is what a deletion leaves."""
+        blob = self._blob(_checked(name))
+        with translated():
+            try:
+                data: bytes = blob.download_blob(offset=0, length=limit + 1, max_concurrency=1).readall()
+            except HttpResponseError as error:
+                if code_of(error) in ("BlobNotFound", "InvalidRange"):  # the latter from an empty one
+                    return None
+                raise
+        return data or None
+
+    def write(self, name: str, data: bytes) -> None:
+        with translated():
+            self._put(_checked(name), data, names.content_type_of(name))
+
+    def delete(self, name: str) -> None:
+        """Put an empty blob in its place, if there is one, and remove what snapshots kept."""
+        blob = self._blob(_checked(name))
+        with translated():
+            try:
+                self._put(name, b"", SPENT, match_condition=MatchConditions.IfPresent)
+            except HttpResponseError as error:
+                if code_of(error) in ("ConditionNotMet", "BlobNotFound"):
+                    return
+                raise
+            with suppress(ResourceNotFoundError):
+                blob.delete_blob(delete_snapshots="only")
+
+    def _put(self, name: str, data: bytes, content_type: str, **conditions: Any) -> None:
+        """Over whatever there is, uncommitted blocks included; a lease does not hinder us."""
+        blob, kind = self._blob(name), ContentSettings(content_type=content_type)
+        try:
+            blob.upload_blob(data, length=len(data), overwrite=True, content_settings=kind, **conditions)
+        except HttpResponseError as error:
+            if code_of(error) != "LeaseIdMissing":
+                raise
+            _break_lease(blob)
+            blob.upload_blob(data, length=len(data), overwrite=True, content_settings=kind, **conditions)
+
+    def check(self) -> None:
+        with translated():
+            self._container.get_container_properties()
+
+    def create(self) -> None:
+        """Make the container, private; there already is as good."""
+        with translated():
+            try:
+                self._container.create_container()
+            except HttpResponseError as error:
+                if code_of(error) != "ContainerAlreadyExists":
+                    raise
+
+    def canary(self) -> None:
+        canary.sing(self)
+
+    def cors_problems(self, origins: Iterable[str]) -> list[str]:
+        """What keeps browsers on pages of ``origins`` from uploading, in sentences; empty if nothing does."""
+        with translated():
+            return azure_properties.cors_problems(self._service.client, origins)
+
+    def fix_cors(self, origins: Iterable[str]) -> None:
+        """Let them, beside what the account allows already.
+
+        :raises StorageUnavailable: if the account has as many rules as it can have.
+        """
+        with translated():
+            azure_properties.fix_cors(self._service.client, origins)
+
+    def recoverable(self) -> list[str]:
+        """What brings deleted photos back, in sentences; empty if nothing that can be seen from here does."""
+        with translated():
+            return azure_properties.recoverable(self._service.client, self._container)
+
+    def listing(self, prefix: str) -> list[str]:
+        """Everything counts here, also what :meth:`delete` left and what only a snapshot or a version has: an empty
+        listing says that nothing is left."""
+        with translated():
+            return sorted({item.name for item in self._items(prefix)})
+
+    def delete_prefix(self, prefix: str) -> int:
+        """
+        :returns: without what :meth:`delete` left.
+        :raises StorageUnavailable: if something resists: with the service's word for the first of it, and the status.
+        """
+        found: set[str] = set()
+        seen: set[tuple[str, Any]] = set()
+        trouble: StorageUnavailable | None = None
+        with translated():
+            for _ in range(ROUNDS):
+                items = list(self._items(prefix))
+                if not items:
+                    return len(found)
+                found |= {item.name for item in items if not _is_spent(item)}
+                trouble = None
+                stubborn = [item for item in items if _key(item) in seen]
+                for item in stubborn:
+                    trouble = self._force(item) or trouble
+                self._delete([item for item in items if _key(item) not in seen])
+                seen |= {_key(item) for item in items}
+            if not self.listing(prefix):
+                return len(found)
+        raise trouble or StorageUnavailable("BlobsLeft")
+
+    def _items(self, prefix: str) -> Iterator[BlobProperties]:
+        if not names.is_prefix(prefix):
+            raise ValueError("not a thread's prefix")
+        return iter(self._container.list_blobs(prefix, include=HIDDEN, results_per_page=PAGE))
+
+    def _delete(self, items: Iterable[BlobProperties]) -> None:
+        """In batches. What fails in one shows in the next listing; a 404 is as good."""
+        whole = {item.name: None for item in items if not _is_older_version(item)}
+        older = [{"name": item.name, "version_id": item.version_id} for item in items if _is_older_version(item)]
+        kinds: list[tuple[list[Any], dict[str, str]]] = [(list(whole), {"delete_snapshots": "include"}), (older, {})]
+        for targets, options in kinds:
+            for start in range(0, len(targets), BATCH):
+                batch = targets[start : start + BATCH]
+                list(self._container.delete_blobs(*batch, raise_on_any_failure=False, **options))
+
+    def _force(self, item: BlobProperties) -> StorageUnavailable | None:
+        """Delete what a batch did not: under a lease, or never committed, which is a 404 to a deletion. The refusal."""
+        blob = self._blob(item.name)
+        try:
+            if _is_older_version(item):
+                blob.delete_blob(version_id=item.version_id)
+                return None
+            _break_lease(blob)
+            try:
+                blob.delete_blob(delete_snapshots="include")
+            except ResourceNotFoundError:
+                self._put(item.name, b"", SPENT)
+                blob.delete_blob(delete_snapshots="include")
+        except ResourceNotFoundError:
+            pass
+        except HttpResponseError as error:
+            return refused(error)
+        return None
+
+
+def _checked(name: str) -> str:
+    if not names.is_name(name):
+        raise ValueError("not a blob's name")
+    return name
+
+
+def _key(item: BlobProperties) -> tuple[str, Any]:
+    return item.name, item.version_id if _is_older_version(item) else None
+
+
+def _is_older_version(item: BlobProperties) -> bool:
+    return bool(item.version_id) and not item.is_current_version
+
+
+def _is_spent(item: BlobProperties) -> bool:
+    return item.size == 0 and item.content_settings.content_type == SPENT
+
+
+def _break_lease(blob: BlobClient) -> None:
+    """None, and none any more, are as good."""
+    try:
+        BlobLeaseClient(blob).break_lease(lease_break_period=0)
+    except HttpResponseError as error:
+        if error.status_code not in (404, 409):
+            raise

