@@ -29,6 +29,7 @@ GUNICORN = "gunicorn --no-control-socket --keep-alive 5"
 PATIENT = "gunicorn --no-control-socket --graceful-timeout 90 -b 127.0.0.1:{port} {wsgi}"
 COMMANDS = {
     "gevent": f"{GUNICORN} -k gevent --graceful-timeout 3 -b 127.0.0.1:{{port}} {{wsgi}}",
+    "crowded": f"{GUNICORN} -k gevent --worker-connections 5000 -b 127.0.0.1:{{port}} {{wsgi}}",
     "two-gevent": f"{GUNICORN} -k gevent -w 2 --graceful-timeout 3 -b 127.0.0.1:{{port}} {{wsgi}}",
     "gthread": f"{GUNICORN} -k gthread --threads 40 --graceful-timeout 3 -b 127.0.0.1:{{port}} {{wsgi}}",
     "gthread-4": f"{GUNICORN} -k gthread --threads 4 -b 127.0.0.1:{{port}} {{wsgi}}",
