@@ -235,6 +235,7 @@ def test_answers_are_never_cached(client_api: Api, thread: int) -> None:
         assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
+@pytest.mark.one_process
 def test_denials_and_overrides_are_logged_and_counted(
     bench: Workbench, admin_api: Api, thread: int, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -202,6 +202,7 @@ PAGES: dict[str, Callable[[Api, int], Any]] = {
 
 @pytest.mark.parametrize("who", ["client", "admin"])
 @pytest.mark.parametrize("page", PAGES)
+@pytest.mark.one_process
 def test_as_many_statements_for_fifty_as_for_two(bench: Workbench, page: str, who: str) -> None:
     """C19, C27, C30: neither of ours nor of the host's, whoever asks."""
     api = bench.login(who)

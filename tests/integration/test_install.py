@@ -569,6 +569,7 @@ class TestGoodGuest:
         assert api.call("GET", "/whoami").data == b"client@nursecare.test"
         assert bench.app.login_manager.login_view == "sign_in"
 
+    @pytest.mark.one_process
     def test_uncommitted_work_of_the_host_stays_its_own(self, bench: Workbench) -> None:
         """C7, C10: our transactions neither commit nor roll back what db.session has pending in the same request."""
         host = bench.host

@@ -157,6 +157,7 @@ def test_a_host_that_locks_its_user_in_the_same_request(
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
 
 
+@pytest.mark.one_process
 def test_a_close_that_a_savepoint_undid_and_somebody_else_made(make_bench: Callable[..., Workbench]) -> None:
     """C26, C44: told once, by the one whose close stands."""
     bench = make_bench(REFERENCE)

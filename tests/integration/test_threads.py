@@ -135,6 +135,7 @@ def test_who_may_close(bench: Workbench, thread: int, who: str, status: int) -> 
     assert bench.login(who).close(thread).status_code == status
 
 
+@pytest.mark.one_process
 def test_second_close_writes_nothing(bench: Workbench, client_api: Api, thread: int) -> None:
     """C26: no second event or job."""
     client_api.close(thread)
