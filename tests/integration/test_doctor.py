@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+import nursecare_chat.doctor
 from nursecare_chat.tasks import SEEN
 
 from ..support.azurite import KEY, Accounts
@@ -239,6 +241,36 @@ def test_redis_hangs(shell: Callable[..., Shell], redis: Server) -> None:
         redis.resume()
     assert words(found, "transport", "error")
     assert words(found, "queue", "error")
+
+
+def test_what_hangs_is_left(make_bench: Callable[..., Workbench], monkeypatch: pytest.MonkeyPatch) -> None:
+    """C42: what never answers is an error, and what it found before and the others find is told."""
+    over = threading.Event()
+
+    def stuck(patient: nursecare_chat.doctor.Patient) -> Iterator[nursecare_chat.doctor.Finding]:
+        yield nursecare_chat.doctor.Finding("stuck", "ok", "So far.")
+        over.wait()
+
+    bench = make_bench()
+    monkeypatch.setattr(nursecare_chat.doctor, "TIMEOUT", 0.5)
+    patient = nursecare_chat.doctor.Patient(bench.state, bench.app)
+    found = nursecare_chat.doctor.examine(patient, (stuck, nursecare_chat.doctor.images))
+    over.set()
+    assert [(one.check, one.status) for one in found] == [("stuck", "ok"), ("stuck", "error"), ("images", "ok")]
+
+
+def test_a_hosts_own_queue_hangs(commands: Commands, redis: Server, tmp_path: Path) -> None:
+    """C42: a host's Huey has timeouts of its own, and its queue is the one that is examined."""
+    url = f"sqlite:///{tmp_path}/host.db"
+    host = Shell(commands, "tests.support.queue_host", tmp_path, url, HOST_QUEUE_URL=f"{redis.url}/4")
+    assert "0 task(s) wait" in words(examine(host, 1), "queue", "ok")
+    redis.hang()
+    try:
+        found = examine(host, 1)
+    finally:
+        redis.resume()
+    assert words(found, "queue", "error")
+    assert words(found, "storage", "ok")
 
 
 def test_a_queue_on_redis(shell: Callable[..., Shell], redis: Server, make_bench: Callable[..., Workbench]) -> None:
