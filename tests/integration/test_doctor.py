@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from huey.constants import EmptyData
 
 import nursecare_chat.doctor
 from nursecare_chat.tasks import SEEN
@@ -19,7 +21,7 @@ from ..support.azurite import KEY, Accounts
 from ..support.databases import Databases
 from ..support.hosts import Workbench
 from ..support.redis import Server
-from ..support.servers import free_port
+from ..support.servers import Process, free_port
 from ..support.shell import Commands, Shell
 
 PASSWORD = "pass-7c1d"
@@ -281,8 +283,18 @@ def test_a_queue_on_redis(shell: Callable[..., Shell], redis: Server, make_bench
     found = examine(host)
     assert "No worker has been heard of." in words(found, "worker", "warning")
     assert words(found, "transport", "ok")
+    env = {"NURSECARE_INSTANCE": str(host.folder), "NURSECARE_DATABASE_URL": host.url, "CHAT_QUEUE_URL": url}
+    command = [sys.executable, "-m", "flask", "--app", "wsgi", "chat", "worker"]
+    worker = Process(command, host.folder / "worker.log", env)
     storage = make_bench(CHAT_QUEUE_URL=url).state.tasks.huey.storage
-    for at, status in ((time.time(), "ok"), (time.time() - 3600, "warning")):
-        storage.put_data(SEEN, str(at).encode())
-        assert words(examine(host), "worker", status)
+    try:
+        worker.wait_for("Chat worker ready")
+        deadline = time.monotonic() + 20
+        while storage.peek_data(SEEN) is EmptyData and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert words(examine(host), "worker", "ok")
+    finally:
+        worker.end()
+    storage.put_data(SEEN, str(time.time() - 3600).encode())  # as if it had ended an hour ago
+    assert "heard of for 36" in words(examine(host), "worker", "warning")
     storage.pool.disconnect()
