@@ -13,7 +13,8 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from .doctor import examine
+from .config import parse_origins
+from .doctor import Patient, examine
 from .errors import ConfigurationError, DatabaseError
 from .install_migrations import install
 from .service.lookup import find
@@ -110,10 +111,13 @@ def forget(request_id: str | None, user_id: str | None) -> None:
 
 @chat_cli.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object in place of lines.")
-def doctor(as_json: bool) -> None:
-    """Examine database, migrations, transport, queue, purges and storage; say what to do next."""
+@click.option("--fix", is_flag=True, help="Make Azure's container and its account's CORS rule where they are missing.")
+@click.option("--origin", "origins", multiple=True, help="Pages that upload photos, https://…; CHAT_TRUSTED_ORIGINS.")
+def doctor(as_json: bool, fix: bool, origins: tuple[str, ...]) -> None:
+    """Examine settings, database, migrations, transport, queue, purges and storage; say what to do next."""
     app: Any = current_app._get_current_object()  # type: ignore[attr-defined]
-    findings = examine(current(), app.app_context)
+    state = current()
+    findings = examine(Patient(state, app, parse_origins(origins or state.config.trusted_origins), fix))
     ok = not any(finding.status == "error" for finding in findings)
     if as_json:
         click.echo(json.dumps({"ok": ok, "findings": [asdict(finding) for finding in findings]}, indent=2))

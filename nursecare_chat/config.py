@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -228,6 +228,17 @@ def load(config: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> 
     enabled = values.pop("CHAT_ENABLED")
     fields = {key.removeprefix("CHAT_").lower(): value for key, value in values.items()}
     return enabled, ChatConfig(**fields, explicit=frozenset(explicit))
+
+
+def parse_origins(values: Iterable[str]) -> tuple[str, ...]:
+    """Origins as ``CHAT_TRUSTED_ORIGINS`` has them, sorted.
+
+    :raises ConfigurationError: without the value.
+    """
+    try:
+        return tuple(sorted(_origins(list(values))))
+    except _Bad as bad:
+        raise ConfigurationError(f"These are no origins; accepted: {bad}.") from None
 
 
 def storage_folder(url: str, instance_path: str) -> Path:

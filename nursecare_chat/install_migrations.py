@@ -64,9 +64,24 @@ def install(app: Flask, models: ChatModels) -> list[Path]:
         raise ConfigurationError(f"Alembic cannot read the migrations folder: {error}") from None
 
 
-def _install(script: ScriptDirectory, models: ChatModels) -> list[Path]:
+def missing_steps(app: Flask) -> list[str]:
+    """The chat's revisions that the host's migrations folder lacks.
+
+    :raises ConfigurationError: if there is no folder that can be read.
+    """
+    try:
+        return [revision_id(step) for step in _missing(_script_directory(app))]
+    except (CommandError, KeyError):
+        raise ConfigurationError("Alembic cannot read the migrations folder.") from None
+
+
+def _missing(script: ScriptDirectory) -> list[str]:
     present = {revision.revision for revision in script.walk_revisions()}
-    missing = [step for step in STEPS if revision_id(step) not in present]
+    return [step for step in STEPS if revision_id(step) not in present]
+
+
+def _install(script: ScriptDirectory, models: ChatModels) -> list[Path]:
+    missing = _missing(script)
     if not missing:
         return []
     _refuse_own_tables(script)

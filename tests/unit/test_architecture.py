@@ -29,8 +29,8 @@ MAY_IMPORT = {
     "api": {"errors", "config", "keys", "metrics", "service", "state", "storage", "stream"},
     "tasks": {"background"},
     "worker": {"tasks"},
-    "doctor": {"errors", "service", "state", "storage"},
-    "cli": {"doctor", "errors", "install_migrations", "service", "state", "worker"},
+    "doctor": {"config", "errors", "install_migrations", "service", "state", "storage"},
+    "cli": {"config", "doctor", "errors", "install_migrations", "service", "state", "worker"},
     "extension": {
         "errors", "background", "config", "keys", "metrics", "models", "policy", "rates", "service", "signals", "state",
         "storage", "stream", "api", "tasks", "cli",
