@@ -3,7 +3,7 @@
     script/bench streams [--churn 1000] [--rounds 20] [--idle 2000]
 
 On one gevent worker with PostgreSQL and Redis. Counted from outside: descriptors in ``/proc``, connections at the
-two services, open streams by what the process says of itself.
+two services; by the process itself: open streams and greenlets.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import psycopg
 import sqlalchemy as sa
 
 from tests.support.databases import Databases
+from tests.support.hosts import HOSTS, Host
 from tests.support.live import Live
 from tests.support.postgres import connect
 from tests.support.redis import Server as Redis
@@ -31,6 +32,10 @@ from tests.support.redis import Server as Redis
 HEARTBEAT = 5
 SETTINGS = {"CHAT_STREAM_HEARTBEAT": str(HEARTBEAT), "CHAT_MAX_STREAMS_PER_USER": "off", "CHAT_METRICS": "on"}
 THREADS = 20
+
+
+class Watched(Host):
+    wsgi = "bench.watched:create_app()"
 
 
 class Crowd:
@@ -77,6 +82,7 @@ def counts(live: Live, redis: Redis, database: psycopg.Connection[Any]) -> dict[
     clients = redis.clients()
     return {
         "open streams": int(float(streams.split()[1])),
+        "greenlets": httpx.get(f"{live.server.url}/alive").json()["greenlets"],
         "descriptors": live.server.descriptors(),
         "database connections": len(states),
         "database busy": sum(state != "idle" for state in states),
@@ -103,7 +109,8 @@ def main() -> None:
 
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     redis, databases = Redis(), Databases(folder)
-    live = Live("crowded", "reference-postgresql", folder, databases, SETTINGS | {"CHAT_TRANSPORT_URL": redis.url})
+    HOSTS["watched"] = Watched("postgresql")
+    live = Live("crowded", "watched", folder, databases, SETTINGS | {"CHAT_TRANSPORT_URL": redis.url})
     rows: dict[str, dict[str, Any]] = {}
     with connect(sa.make_url(live.bench.url)) as database:
         try:

@@ -62,11 +62,17 @@ def redis_url(redis_databases: RedisDatabases) -> str:
 
 
 @pytest.fixture(scope="session")
-def azure_accounts() -> Iterator[azurite.Accounts]:
-    """An account of Azurite's, with settings to take."""
+def azurite_accounts() -> Iterator[azurite.Accounts]:
     accounts = azurite.Accounts()
     yield accounts
     accounts.close()
+
+
+@pytest.fixture
+def azure_accounts(azurite_accounts: azurite.Accounts) -> azurite.Accounts:
+    """An account of Azurite's without CORS rules, with settings to take."""
+    azurite_accounts.forget_cors()
+    return azurite_accounts
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Errors of our routes as JSON, the host's handlers untouched (contract C7, C12, C16)."""
+"""Errors of our routes as JSON, the host's handlers untouched (contract C7, C12, C13, C16, C35)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from flask import Blueprint, Response, current_app, got_request_exception, reque
 from flask_login import current_user
 from werkzeug.exceptions import HTTPException
 
-from ..errors import ChatError, DatabaseError, MethodNotAllowed, NotFound, StorageUnavailable
+from ..errors import ChatError, DatabaseError, MethodNotAllowed, NotFound, StorageUnavailable, Unavailable
 from ..keys import wire
+from ..service.unit_of_work import is_unreachable, translate
 from ..state import current
+from ..stream import event
+from ..stream.body import SURPLUS_RETRY
 from . import gates
-from .responses import answer, refusal
+from .responses import answer, event_stream, refusal
 
 log = logging.getLogger(__name__)
 
 DENIALS = frozenset({401, 403, 429})
 WITHOUT_LOGIN = frozenset({"cross_site", "unauthenticated", "bad_signature"})
+STREAM = "stream_thread"
+"""The endpoint of the stream."""
 
 
 def register(blueprint: Blueprint) -> None:
@@ -53,6 +58,8 @@ def _user_id() -> int | str | None:
 
 def database_failed(error: DatabaseError) -> Response:
     log.error("chat database error: %s", error, extra={"chat": True, "reason": error.kind, "sqlstate": error.sqlstate})
+    if error.status == Unavailable.status and gates.endpoint() == STREAM:
+        return event_stream([event.retry(SURPLUS_RETRY)])  # any status but 200 would be final for EventSource (C35)
     return refusal(error)
 
 
@@ -68,7 +75,12 @@ def http_error(error: HTTPException) -> Response:
 
 
 def unexpected(error: Exception) -> Response:
-    """As Flask does it: signal, log, then 500, or the exception itself where the host wants to see it."""
+    """As Flask does it: signal, log, then 500, or the exception itself where the host wants to see it.
+
+    A database that is away shows first in the host's own code, its user loader for one; that is no bug of the host's.
+    """
+    if is_unreachable(error):
+        return database_failed(translate(error))
     app: Any = current_app._get_current_object()
     propagate = app.config["PROPAGATE_EXCEPTIONS"]
     if propagate or (propagate is None and (app.testing or app.debug)):

@@ -53,16 +53,21 @@ def before_request() -> Response | None:
     if request.method == "OPTIONS" and (allowed := allowed_methods()):
         # A CORS preflight carries no cookie. Flask's own answer finds no methods beside a rule that takes them all.
         return Response(headers={"Allow": ", ".join([*allowed, "OPTIONS"])})
-    endpoint = (request.endpoint or "").rpartition(".")[2]
-    if endpoint in SIGNED or (endpoint == METRICS and current().config.metrics):
+    name = endpoint()
+    if name in SIGNED or (name == METRICS and current().config.metrics):
         return None
     _require_small_body()
     if request.method not in SAFE_METHODS:
         _require_same_site()
     _require_login()
-    if endpoint in RATED:
-        current().rates.hit(RATED[endpoint], current().access.user_id(user()))
+    if name in RATED:
+        current().rates.hit(RATED[name], current().access.user_id(user()))
     return None
+
+
+def endpoint() -> str:
+    """Which route of ours is asked for."""
+    return (request.endpoint or "").rpartition(".")[2]
 
 
 def allowed_methods() -> list[str]:
@@ -74,8 +79,8 @@ def allowed_methods() -> list[str]:
             rule, _ = adapter.match(method=method, return_rule=True)
         except (RoutingException, HTTPException):
             continue
-        endpoint = rule.endpoint.rpartition(".")[2]
-        if endpoint != UNKNOWN and (endpoint != METRICS or current().config.metrics):
+        name = rule.endpoint.rpartition(".")[2]
+        if name != UNKNOWN and (name != METRICS or current().config.metrics):
             allowed.append(method)
     return allowed
 

@@ -1,8 +1,9 @@
-"""JSON answers, and errors in their one shape (contract C12)."""
+"""JSON answers, errors in their one shape, event streams (contract C12, C29)."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from flask import Response
@@ -23,3 +24,12 @@ def refusal(error: ChatError) -> Response:
     """``{"code", "message", "errors"}`` with the error's status."""
     body = {"code": error.code, "message": error.message, "errors": error.errors}
     return answer(body, error.status, error.headers)
+
+
+def event_stream(frames: Iterable[bytes]) -> Response:
+    """Server-Sent Events that no cache keeps and no proxy holds back."""
+    response = Response(frames, content_type="text/event-stream")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Iterable
 from typing import Any
 
 from flask import Response, request
 from sqlalchemy import Row
 
-from ..errors import DatabaseUnavailable
 from ..state import current
 from ..stream import event
-from ..stream.body import DEGRADED_RETRY, SURPLUS_RETRY, StreamBody, replay_once
+from ..stream.body import DEGRADED_RETRY, StreamBody, replay_once
 from ..stream.server import find_worker
 from ..stream.subscriber import Stream
 from . import gates, schemas
 from .describe import describe
-
-log = logging.getLogger(__name__)
+from .responses import event_stream
 
 
 @describe(
@@ -34,11 +30,7 @@ log = logging.getLogger(__name__)
 )
 def stream_thread(thread_id: str) -> Response:
     asked_at = time.monotonic()
-    try:
-        row = gates.thread(thread_id, "view")
-    except DatabaseUnavailable as error:  # any status but 200 would be final for EventSource (C35)
-        log.error("chat stream refused: %s", error, extra={"chat": True})
-        return _event_stream([event.retry(SURPLUS_RETRY)])
+    row = gates.thread(thread_id, "view")
     chat = current()
     given = request.headers.get("Last-Event-ID") or request.args.get("lastEventId") or None
     position, first = _start(row, given)
@@ -51,8 +43,8 @@ def stream_thread(thread_id: str) -> Response:
             "this worker has no threads for streams, so chats work by reconnecting; use gevent or more threads"
         )
         chat.metrics.stream_turned_away("degraded")
-        return _event_stream(replay_once(chat.hub, stream, first, DEGRADED_RETRY))
-    return _event_stream(StreamBody(chat.hub, stream, first, request.environ))
+        return event_stream(replay_once(chat.hub, stream, first, DEGRADED_RETRY))
+    return event_stream(StreamBody(chat.hub, stream, first, request.environ))
 
 
 def _start(row: Row[Any], given: str | None) -> tuple[int, bytes]:
@@ -64,11 +56,3 @@ def _start(row: Row[Any], given: str | None) -> tuple[int, bytes]:
     if position is None or position > end:
         return row.last_seq, event.reset(row.id, row.last_seq)
     return position, b""
-
-
-def _event_stream(frames: Iterable[bytes]) -> Response:
-    response = Response(frames, content_type="text/event-stream")
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = "no"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response

@@ -14,7 +14,7 @@ from ..keys import wire
 from ..metrics import Metrics
 from ..models import ChatModels
 from ..policy import ChatThreadPolicy
-from .unit_of_work import UNREACHABLE, Database, translate
+from .unit_of_work import Database, is_unreachable, translate
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +47,9 @@ class Access:
         """As the policy says; one that raises denies."""
         try:
             return bool(self.policy.is_admin(user))
-        except UNREACHABLE as error:
-            raise translate(error) from None
         except Exception as error:
+            if is_unreachable(error):
+                raise translate(error) from None
             self._raised("is_admin", error)
             return False
 
@@ -86,9 +86,9 @@ class Access:
                 return False, False
             own = bool(getattr(self.policy, ability)(user, subject))
             return bool(first) and not own, bool(first) or own
-        except UNREACHABLE as error:  # no word of the policy's: it could not find out, and neither can we
-            raise translate(error) from None
         except Exception as error:
+            if is_unreachable(error):  # no word of the policy's: it could not find out, and neither can we
+                raise translate(error) from None
             self._raised(ability, error)
             return False, False
 

@@ -201,6 +201,15 @@ def translated() -> Iterator[None]:
             failure.__context__ = None  # set by raising it while the original is still being handled further up
 
 
+def is_unreachable(error: Exception) -> bool:
+    """Whether the error, of somebody else's statement too, says that the database is away or too busy.
+
+    SQLite has one class for that and for a statement that is wrong; the code tells them apart.
+    """
+    original = getattr(error, "orig", None) or error
+    return isinstance(error, UNREACHABLE) and getattr(original, "sqlite_errorname", None) != "SQLITE_ERROR"
+
+
 def translate(error: Exception) -> DatabaseError:
     """The same failure with its class and SQLSTATE only (C41)."""
     original = getattr(error, "orig", None) or error

@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -23,6 +22,7 @@ from .. import fork
 from ..errors import ChatError
 from .doorbell import Doorbell, Ring
 from .interfaces import AccessCheck, Entry, Limits, LogReader, Meter
+from .server import at_exit
 from .subscriber import Stream
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,8 @@ class Hub:
     def _start_crew(self) -> None:
         """Two threads for all streams; they end when the last stream has left."""
         self._crew = object()
-        _end_at_exit(self)
+        if not self.ends_at_exit:
+            self.ends_at_exit = at_exit(self.end_all, "server_stops")
         try:
             for work in (self._deliver, self._supervise):
                 name = f"nursecare-chat{work.__name__}"
@@ -282,22 +283,3 @@ class Hub:
             if stream.writing_since is not None or stream.client.unsent():
                 stream.client.abort()
             log.info("chat stream ended: %s", reason, extra={"chat": True, "reason": reason, "threadId": stream.thread})
-
-
-def _end_at_exit(hub: Hub) -> None:
-    """A server whose threads still write streams when it exits would wait for them (gunicorn's gthread on a reload).
-
-    ``atexit`` comes too late for that: the interpreter joins threads first. Where its hook for this is gone, the
-    server's own timeout ends them.
-    """
-    register = getattr(threading, "_register_atexit", None)
-    if register is not None and not hub.ends_at_exit:
-        reference = weakref.ref(hub)
-
-        def end() -> None:
-            alive = reference()
-            if alive is not None:
-                alive.end_all("server_stops")
-
-        register(end)
-        hub.ends_at_exit = True

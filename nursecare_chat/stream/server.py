@@ -77,3 +77,23 @@ def _caller(kind: type) -> Any:
             return owner
         frame = frame.f_back
     return None
+
+
+def at_exit(method: Callable[[str], None], reason: str) -> bool:
+    """Call a bound ``method`` when the process exits, if its object still lives; ``False`` if that cannot be had.
+
+    A server whose threads still write streams when it exits would wait for them (gunicorn's gthread on a reload).
+    ``atexit`` comes too late for that: the interpreter joins threads first. Where its hook for this is gone, the
+    server's own timeout ends them.
+    """
+    register = getattr(threading, "_register_atexit", None)
+    if register is None:
+        return False
+    reference = weakref.WeakMethod(method)
+
+    def call() -> None:
+        if (alive := reference()) is not None:
+            alive(reason)
+
+    register(call)
+    return True

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from nursecare_chat.storage.azure import AzureStorage
 from nursecare_chat.storage.azure_account import Service, account_of
@@ -29,7 +29,7 @@ def browser() -> Iterator[Browser]:
 def test_a_photo_by_way_of_azure(
     browser: Browser, tmp_path: Path, databases: Databases, azure_accounts: Accounts
 ) -> None:
-    """C24, C25, C42: the page sends what it was given across origins, and shows what comes back from there."""
+    """C24, C25, C42: the page sends what it was given across origins, again after a lost answer, and shows it."""
     settings = azure_accounts.settings()
     account = account_of(settings["CHAT_AZURE_CONNECTION_STRING"], "", 900)
     storage = AzureStorage(Service(account), settings["CHAT_STORAGE_URL"].removeprefix("azure://"))
@@ -40,6 +40,17 @@ def test_a_photo_by_way_of_azure(
         page: Page = context.new_page()
         asked: list[tuple[str, str]] = []
         page.on("request", lambda request: asked.append((request.method, request.url)))
+        lost: list[str] = []
+
+        def lose_the_first_answer(route: Route) -> None:
+            if route.request.method == "PUT" and not lost:
+                lost.append(route.request.url)
+                route.fetch()
+                route.abort()
+            else:
+                route.continue_()
+
+        page.route(f"{account.url}/**", lose_the_first_answer)
         storage.fix_cors([live.server.url])
         assert storage.cors_problems([live.server.url]) == []
         page.goto(live.server.url)
@@ -56,7 +67,8 @@ def test_a_photo_by_way_of_azure(
         shown.scroll_into_view_if_needed()
         expect(shown).to_have_js_property("complete", True)
         assert shown.evaluate("image => image.naturalWidth") > 0
-        assert [method for method, url in asked if url.startswith(account.url)] == ["PUT", "GET"]
+        assert [method for method, url in asked if url.startswith(account.url)] == ["PUT", "PUT", "GET"]
+        assert [url for method, url in asked if method == "PUT"] == lost * 2
         assert page.locator(".sending").count() == 0
     finally:
         context.close()

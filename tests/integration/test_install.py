@@ -370,6 +370,27 @@ def test_a_policy_that_cannot_reach_the_database_denies_nobody() -> None:
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
 
 
+def test_a_wrong_statement_of_the_hosts_is_not_an_outage() -> None:
+    """C3, C13: SQLite has one class of errors for both; the policy denies, and the user loader's is an error."""
+
+    class Wrong(ChatThreadPolicy):
+        def open(self, user: Any, request: Any) -> bool:
+            return bool(small.db.session.execute(sa.text("SELECT nothing FROM nowhere")))
+
+    small = Small()
+    small.install(policy=Wrong)
+    small.add(small.User(id=1), small.Job(id=1, client_id=1))
+    person = small.client(1)
+    assert person.post("/api/requests/1/chat/open").status_code == 403
+
+    @small.app.login_manager.user_loader  # type: ignore[attr-defined, untyped-decorator]
+    def load(text: str) -> Any:
+        return small.db.session.execute(sa.text("SELECT nothing FROM nowhere"))
+
+    small.app.config["PROPAGATE_EXCEPTIONS"] = False
+    assert person.post("/api/requests/1/chat/open").status_code == 500
+
+
 class NursesToo(ChatThreadPolicy):
     def view(self, user: Any, thread: Any) -> bool:
         return True

@@ -220,6 +220,20 @@ def test_a_server_that_hangs(bench_on: Workbench, own_server: Server, monkeypatc
     assert state.database.engine.pool.checkedout() == 0
 
 
+def test_a_server_that_is_gone(bench_on: Workbench, own_server: Server) -> None:
+    """C13, C35: the host's user loader is the first to meet it; 503 for all that, and a stream is told to come back."""
+    person = bench_on.login("client")
+    thread = person.open(1).get_json()["threadId"]
+    own_server.stop()
+    for answer in (person.say(thread), person.thread(thread), person.open(1), person.close(thread)):
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert answer.get_json()["code"] == "unavailable"
+    stream = person.stream(thread)
+    assert (stream.status_code, stream.data) == (200, b"retry: 10000\n\n")
+    own_server.start()
+    assert person.say(thread).get_json()["seq"] == 1
+
+
 def test_it_hangs_in_mid_transaction(bench_on: Workbench, own_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """C10: a commit without an answer is no acknowledgement, and its connection is not used again."""
     monkeypatch.setattr("nursecare_chat.service.postgres.ANSWER_TIMEOUT", 0.5)

@@ -15,6 +15,8 @@ from typing import Any
 
 import httpx
 
+from nursecare_chat.storage.azure_account import Service, account_of
+
 from .keeper import Kept
 from .servers import ROOT, free_port
 
@@ -120,6 +122,10 @@ class Accounts:
             "CHAT_STORAGE_URL": f"azure://test-{uuid.uuid4().hex}",
             "CHAT_AZURE_CONNECTION_STRING": self.connection_string,
         }
+
+    def forget_cors(self) -> None:
+        """The rules are the account's, not a container's, so every test would find those of the one before it."""
+        Service(account_of(self.connection_string, "", 900)).client.set_service_properties(cors=[])
 
     def close(self) -> None:
         if self._server is not None:

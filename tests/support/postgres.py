@@ -127,10 +127,18 @@ class Server:
             time.sleep(0.02)
 
     def restart(self, away: float = 0) -> None:
-        """As an operator does it in a hurry: every connection is cut. ``away`` seconds without a server."""
+        """``away`` seconds without a server."""
+        self.stop()
+        time.sleep(away)
+        self.start()
+
+    def stop(self) -> None:
+        """As an operator does it in a hurry: every connection is cut."""
         self._kept.signal(signal.SIGINT)
         self._kept.wait()
-        time.sleep(away)
+
+    def start(self) -> None:
+        """The same data again."""
         self._kept = Kept(self._command, self.folder, self._as, signal.SIGQUIT)
         self._wait()
 

@@ -117,6 +117,11 @@ class Server(Process):
         """The same server once more, on the same port."""
         return cls(*ended._made_with, port=int(ended.url.rpartition(":")[2]))
 
+    def workers(self) -> list[int]:
+        """The process numbers of gunicorn's."""
+        found = subprocess.run(["pgrep", "-P", str(self.popen.pid)], capture_output=True, text=True).stdout
+        return [int(pid) for pid in found.split()]
+
     def descriptors(self) -> int:
         """Open file descriptors of the process that has the most, which is the one with the streams."""
         pids = subprocess.run(["pgrep", "-g", str(self.popen.pid)], capture_output=True, text=True, check=True).stdout

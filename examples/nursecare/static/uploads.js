@@ -65,8 +65,7 @@ function put(issued, body, signal, onprogress) {
       onprogress(loaded / total);
     };
     request.onload = () => {
-      // 409: the photo is there; the answer to an earlier try was lost.
-      if (request.status < 300 || request.status === 409) resolve();
+      if (request.status < 300 || isThere(request)) resolve();
       else reject(refusal(request.status, answerOf(request), request.getResponseHeader("Retry-After")));
     };
     request.onerror = request.onabort = () => reject(new Error("The network failed."));
@@ -77,6 +76,11 @@ function put(issued, body, signal, onprogress) {
     signal.addEventListener("abort", stop);
     request.send(body);
   });
+}
+
+// The photo is there; the answer to an earlier try was lost. Azure says so, in XML, with a 403 of its own.
+function isThere({ status, responseText }) {
+  return status === 409 || (status === 403 && responseText.includes("<Code>UnauthorizedBlobOverwrite</Code>"));
 }
 
 function answerOf(request) {
