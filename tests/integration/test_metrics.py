@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -96,6 +97,7 @@ def test_two_processes_are_one_target(tmp_path: Path, databases: Databases) -> N
         live.close()
 
 
+@pytest.mark.one_process
 def test_without_the_database(make_bench: Callable[..., Workbench]) -> None:
     """C43: whoever watches is told that it is away, and gets the rest."""
     bench = make_bench("reference-postgresql", CHAT_METRICS="on")
