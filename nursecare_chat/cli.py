@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -10,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+import redis
 from flask import current_app
 from flask.cli import AppGroup
 
 from .config import parse_origins
 from .doctor import Patient, examine
-from .errors import ConfigurationError, DatabaseError
+from .errors import ChatError, ConfigurationError, DatabaseError, NotClosed
 from .install_migrations import install
+from .service.audit import Trace
 from .service.lookup import find
 from .state import current
 from .worker import run
@@ -107,6 +110,59 @@ def forget(request_id: str | None, user_id: str | None) -> None:
     click.echo(f"{forgotten} chat(s) forgotten.")
     if kept:
         raise click.ClickException(f"{kept} chat(s) stay: they are open or not purged yet. Close them, then try again.")
+
+
+@chat_cli.command("receipt")
+@click.argument("thread", required=False, type=click.IntRange(1), metavar="[ID]")
+@click.option("--verify", "file", type=click.File("rb"), help="Check a receipt that was saved; - for standard input.")
+def receipt(thread: int | None, file: Any) -> None:
+    """Print the receipt of the closed chat with this thread ID, or check a saved one."""
+    if (thread is None) == (file is None):
+        raise click.UsageError("Give either a thread's ID or --verify FILE.")
+    receipts = current().receipts
+    if file is not None:
+        try:
+            saved = json.load(file)
+        except ValueError:
+            raise click.ClickException("This is no JSON.") from None
+        if not isinstance(saved, dict) or not receipts.is_genuine(saved):
+            raise click.ClickException(
+                "This is no settled receipt, was changed, or was signed with another key than CHAT_RECEIPT_KEY."
+            )
+        click.echo(f"Thread {saved['threadId']} was erased, settled {saved['settledAt']}: the signature is good.")
+        return
+    with _plain_errors():
+        try:
+            click.echo(json.dumps(receipts.get(thread or 0), indent=2))
+        except NotClosed:
+            raise click.ClickException(f"Thread {thread} is not closed, or there is none.") from None
+
+
+@chat_cli.command("audit")
+@click.option("--thread", type=click.IntRange(1), help="Only this thread.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object in place of lines.")
+def audit(thread: int | None, as_json: bool) -> None:
+    """Look for anything that is left of erased chats, in database, storage, key store, Redis and queue."""
+    examiner = current().audit
+    traces: list[Trace] = []
+    try:
+        erased = [one for one in examiner.threads() if thread in (None, one)]
+        with click.progressbar(erased, label="Looking", file=sys.stderr, hidden=as_json) as bar:
+            for one in bar:
+                traces += examiner.of_thread(one)
+        traces += examiner.elsewhere(set(erased))
+    except (ChatError, redis.RedisError) as error:
+        said = str(error) if isinstance(error, ChatError) else type(error).__name__
+        raise click.ClickException(f"Not everything could be looked at: {said}.") from None
+    if as_json:
+        found = [asdict(trace) for trace in traces]
+        click.echo(json.dumps({"ok": not traces, "threads": len(erased), "traces": found}, indent=2))
+    else:
+        for trace in traces:
+            click.echo(f"{trace.place}: thread {trace.thread_id or '?'}: {trace.what}")
+        click.echo(f"{len(erased)} erased chat(s) examined, {len(traces)} trace(s) found.")
+    if traces:
+        raise click.exceptions.Exit(1)
 
 
 @chat_cli.command("doctor")

@@ -254,17 +254,11 @@ def is_enabled(config: Mapping[str, Any]) -> bool:
         return False
 
 
-# Accepted and checked, but nothing acts on them in this release; the operator must hear of it.
-_WITHOUT_EFFECT = (
-    "CHAT_KEYSTORE_URL",
-    "CHAT_RECEIPT_KEY",
-    "CHAT_IDLE_CLOSE_MINUTES",
-    "CHAT_MAX_AGE_DAYS",
-)
 _EMBEDDED = {
     "CHAT_TRANSPORT_URL": "streams of other processes learn of messages by polling only",
     "CHAT_STORAGE_URL": "media are kept on this machine",
     "CHAT_QUEUE_URL": "workers must run on this machine",
+    "CHAT_RECEIPT_KEY": "each machine signs receipts with a key of its own",
 }
 
 
@@ -273,6 +267,5 @@ def warnings(config: ChatConfig) -> list[str]:
     embedded = [
         f"{key} is the embedded default: {what}" for key, what in _EMBEDDED.items() if key not in config.explicit
     ]
-    idle = [f"{key} has no effect in this release" for key in _WITHOUT_EFFECT if key in config.explicit]
     opened = ["CHAT_METRICS is on without CHAT_METRICS_TOKEN: whoever reaches /api/chat/metrics reads it"]
-    return embedded + idle + (opened if config.metrics and not config.metrics_token else [])
+    return embedded + (opened if config.metrics and not config.metrics_token else [])

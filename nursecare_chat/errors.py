@@ -56,6 +56,10 @@ class NotFound(ChatError):
     status, code, message = 404, "not_found", "There is nothing here."
 
 
+class NotClosed(ChatError):
+    status, code, message = 404, "not_closed", "This chat is not closed."
+
+
 class MethodNotAllowed(ChatError):
     status, code, message = 405, "method_not_allowed", "This method is not allowed here."
 
@@ -115,6 +119,13 @@ class StorageUnavailable(Unavailable):
 
     def __str__(self) -> str:
         return f"{self.kind} ({self.detail}) in the blob storage"
+
+
+class KeyStoreUnavailable(StorageUnavailable):
+    """The key store is away or refuses."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.detail}) in the key store"
 
 
 class DatabaseError(ChatError):

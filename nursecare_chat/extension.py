@@ -16,17 +16,25 @@ from . import config as configuration
 from .api import create_blueprint, media
 from .background import Background
 from .cli import chat_cli
+from .clock import Clock
 from .errors import ConfigurationError
 from .metrics import Metrics
 from .models import ChatModels, build_models
 from .policy import ChatThreadPolicy, bind
 from .rates import Rates
+from .receipt_key import ReceiptKey
 from .service.access import Access
+from .service.audit import Audit
 from .service.completion import Completion
+from .service.erasure import Erasure
+from .service.expiry import Expiry
 from .service.images import Images
 from .service.log import Log
 from .service.messages import Messages
 from .service.purges import Purges
+from .service.receipts import Receipts
+from .service.sealing import Sealing
+from .service.sealing import choose as choose_key_store
 from .service.threads import Threads
 from .service.unit_of_work import Database
 from .service.uploads import Uploads
@@ -191,7 +199,7 @@ def _assemble(
     metrics, emit = Metrics(), emitter(app)
     rates, doorbell = _transport(config)
     access = Access(policy, models, database, metrics)
-    tasks = Tasks(app, huey, config.queue_url, lambda: purges)
+    tasks = Tasks(app, huey, config.queue_url, lambda: purges, lambda: expiry)
     storage = choose(
         config.storage_url,
         folder=configuration.storage_folder(config.storage_url, app.instance_path),
@@ -201,11 +209,16 @@ def _assemble(
         account_url=config.azure_account_url,
         ttl=config.signed_url_ttl,
     )
-    purges = Purges(database, models, storage, metrics, config.redact_messages, tasks.wake, emit)
+    clock = Clock()
+    sealing = Sealing(choose_key_store(config.keystore_url, app.instance_path))
+    receipts = Receipts(database, models, ReceiptKey(config.receipt_key, app.instance_path))
+    erasure = Erasure(database, models, storage, sealing, receipts, clock, config.redact_messages)
+    purges = Purges(database, models, erasure, metrics, clock, tasks.wake, emit)
     images = Images()
     uploads = Uploads(database, models, storage, images, metrics, config.signed_url_ttl)
     threads = Threads(database, models, access, purges, metrics, doorbell.ring, emit)
-    reader = Log(database, models, uploads.url)
+    expiry = Expiry(database, models, threads, clock, config.idle_close_minutes, config.max_age_days)
+    reader = Log(database, models, uploads.url, sealing)
     limits = Limits(config.stream_heartbeat, config.stream_max_age, config.max_streams_per_user)
     return ChatState(
         config=config,
@@ -219,7 +232,11 @@ def _assemble(
         uploads=uploads,
         threads=threads,
         completion=Completion(lambda: db.session(), models, threads, app.app_context),
-        messages=Messages(database, models, uploads, metrics, doorbell.ring, emit, secrets),
+        messages=Messages(database, models, uploads, metrics, doorbell.ring, emit, secrets, sealing),
+        sealing=sealing,
+        receipts=receipts,
+        audit=Audit(database, models, storage, sealing, tasks.suspicious, config.transport_url, config.redact_messages),
+        clock=clock,
         purges=purges,
         tasks=tasks,
         doorbell=doorbell,

@@ -18,58 +18,21 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Numeric,
-    ScalarSelect,
     String,
     Table,
     Text,
     UniqueConstraint,
     false,
     inspect,
-    literal,
-    select,
     text,
 )
-from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.schema import conv
-from sqlalchemy.sql.functions import FunctionElement
 
 from .errors import ConfigurationError
 from .keys import HostKey
 
 TABLES = ("chat_threads", "chat_messages", "chat_uploads", "chat_purges")
-
-
-class utcnow(FunctionElement[Any]):
-    """The database's clock, UTC without a zone: machines' clocks differ, the database has one (C36).
-
-    ``utcnow()``, or ``utcnow(60)`` for a minute from now.
-    """
-
-    type = DateTime()
-    inherit_cache = True
-
-    def __init__(self, seconds: int = 0) -> None:
-        super().__init__(literal(seconds, Integer()))
-
-
-@compiles(utcnow)
-def _utcnow(element: utcnow, compiler: Any, **kw: Any) -> str:
-    seconds = compiler.process(element.clauses, **kw)
-    return f"(clock_timestamp() AT TIME ZONE 'utc' + make_interval(secs => {seconds}))"
-
-
-@compiles(utcnow, "sqlite")
-def _utcnow_sqlite(element: utcnow, compiler: Any, **kw: Any) -> str:
-    seconds = compiler.process(element.clauses, **kw)
-    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', {seconds} || ' seconds') || '000')"
-
-
-def now() -> ScalarSelect[Any]:
-    """The database's clock, asked once by a statement. PostgreSQL looks nothing up in an index by a clock that ticks
-    from row to row.
-    """
-    return select(utcnow()).scalar_subquery()
 
 
 def big_id() -> Any:
@@ -208,7 +171,11 @@ def upload_table(metadata: MetaData, user: HostKey, threads: str) -> Table:
 
 
 def purge_table(metadata: MetaData, request: HostKey) -> Table:
-    """``chat_purges``: one row per closed thread, its purge's state and receipt; no foreign keys, so it stays (C8)."""
+    """``chat_purges``: one row per closed thread, its purge's state and receipt; no foreign keys, so it stays (C8).
+
+    ``uploads_end_at`` is when the last upload URL that was issued stops to count (C39); ``rows_unsealed`` counts the
+    rows whose content was not made unreadable by the loss of a key (C41).
+    """
     return Table(
         "chat_purges",
         metadata,
@@ -218,16 +185,21 @@ def purge_table(metadata: MetaData, request: HostKey) -> Table:
         Column("attempts", Integer(), nullable=False, server_default=text("0")),
         Column("failures", Integer(), nullable=False, server_default=text("0")),
         Column("empty_listings", Integer(), nullable=False, server_default=text("0")),
+        Column("uploads_end_at", DateTime(), nullable=True),
         Column("next_attempt_at", DateTime(), nullable=True),
         Column("lease_owner", String(64), nullable=True),
         Column("lease_until", DateTime(), nullable=True),
         Column("rows_redacted", Integer(), nullable=False, server_default=text("0")),
+        Column("rows_unsealed", Integer(), nullable=False, server_default=text("0")),
         Column("blobs_found", Integer(), nullable=False, server_default=text("0")),
         Column("blobs_deleted", Integer(), nullable=False, server_default=text("0")),
         Column("last_error", String(128), nullable=True),
         Column("closed_at", DateTime(), nullable=False),
         Column("purged_at", DateTime(), nullable=True),
         Column("settled_at", DateTime(), nullable=True),
+        Column("recoverable_until", String(32), nullable=True),
+        Column("reason", String(128), nullable=True),
+        Column("signature", String(128), nullable=True),
         Index(conv("ix_chat_purges_next_attempt_at"), "next_attempt_at"),
     )
 

@@ -9,17 +9,21 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Flask, current_app
 
+from .clock import Clock
 from .config import ChatConfig
 from .keys import wire
 from .metrics import Metrics
 from .models import ChatModels
 from .rates import Rates
 from .service.access import Access
+from .service.audit import Audit
 from .service.completion import Completion
 from .service.images import Images
 from .service.log import Log
 from .service.messages import Messages
 from .service.purges import Purges
+from .service.receipts import Receipts
+from .service.sealing import Sealing
 from .service.threads import Threads
 from .service.unit_of_work import Database
 from .service.uploads import Uploads
@@ -49,6 +53,10 @@ class ChatState:
     threads: Threads
     completion: Completion
     messages: Messages
+    sealing: Sealing
+    receipts: Receipts
+    audit: Audit
+    clock: Clock
     purges: Purges
     tasks: Tasks
     doorbell: Doorbell

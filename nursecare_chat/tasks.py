@@ -20,6 +20,7 @@ from redis import ConnectionPool
 from .background import Background
 
 if TYPE_CHECKING:
+    from .service.expiry import Expiry
     from .service.purges import Purges
 
 log = logging.getLogger(__name__)
@@ -134,13 +135,16 @@ class Tasks:
     """One application's side of the tasks on a Huey instance, its own or the host's.
 
     :param huey: the host's; without it one is made from ``url``, whose connections are ours to close.
-    :param purges: gives the application's purges, which in turn need :meth:`wake`.
+    :param purges: gives the application's purges, which in turn need :meth:`wake`; :param expiry: closes what is over.
     """
 
-    def __init__(self, app: Flask, huey: Huey | None, url: str, purges: Callable[[], Purges]) -> None:
+    def __init__(
+        self, app: Flask, huey: Huey | None, url: str, purges: Callable[[], Purges], expiry: Callable[[], Expiry]
+    ) -> None:
         self.huey = huey or make_huey(url, app.instance_path)
         self._app = app
         self._purges = purges
+        self._expiry = expiry
         self._prepared = False
         self._preparing = threading.Lock()
         ours = isinstance(self.huey, RedisHuey) and huey is None
@@ -156,11 +160,12 @@ class Tasks:
 
     def sweep(self) -> None:
         """Whatever is due. A failure is logged, never raised: Huey would keep it as the task's result, for ever."""
-        try:
-            with self._app.app_context():
-                self._purges().sweep()
-        except Exception as error:
-            log.warning("chat sweep failed", extra={"chat": True, "error": type(error).__name__})
+        for work in (lambda: self._expiry().sweep(), lambda: self._purges().sweep()):
+            try:
+                with self._app.app_context():
+                    work()
+            except Exception as error:
+                log.warning("chat sweep failed", extra={"chat": True, "error": type(error).__name__})
 
     def prepare(self) -> None:
         """Make an SQLite queue's file and tables, once per process."""
@@ -169,6 +174,18 @@ class Tasks:
                 Path(self.huey.storage.filename).parent.mkdir(parents=True, exist_ok=True)
                 self.huey.storage.initialize_schema()
             self._prepared = True
+
+    def suspicious(self) -> int:
+        """How many tasks of ours wait with anything but one id.
+
+        :raises Exception: the storage's own, if it is out of reach.
+        """
+        if self.huey.immediate:
+            return 0
+        self.prepare()
+        ours = self._registration.purge.task_class
+        waiting = [task for task in [*self.huey.pending(), *self.huey.scheduled()] if isinstance(task, ours)]
+        return sum(bool(task.kwargs) or [type(one) for one in task.args] != [int] for task in waiting)
 
     def wake(self, thread_id: int, delay: int = 0) -> None:
         """Ask a worker to look at a purge, now or in ``delay`` seconds. Losing this costs a minute: the sweep.

@@ -8,7 +8,7 @@ from flask import Blueprint
 from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter
 
-from . import errors, gates, media, messages, metrics, openapi, stream, threads, uploads
+from . import errors, gates, media, messages, metrics, openapi, receipts, stream, threads, uploads
 
 NAME = "nursecare_chat"
 OPEN = f"/api/requests/<{NAME}_key:request_id>/chat/open"
@@ -22,6 +22,8 @@ ROUTES = (
     ("POST", "/api/chat/threads/<thread_id>/uploads", uploads.issue_upload),
     ("PATCH", "/api/chat/threads/<thread_id>/close", threads.close_thread),
     ("GET", "/api/chat/threads/<thread_id>/stream", stream.stream_thread),
+    ("GET", "/api/chat/threads/<thread_id>/receipt", receipts.show_receipt),
+    ("GET", "/api/chat/receipt-key", receipts.show_receipt_key),
     ("GET", "/api/chat/openapi.json", openapi.show_document),
     ("PUT", f"{media.PATH}/<token>", media.put_media),
     ("GET", f"{media.PATH}/<token>", media.get_media),

@@ -149,6 +149,32 @@ class CloseAnswer(Answer):
     closed_at = Time(required=True)
 
 
+class Receipt(Answer):
+    """``listing`` is the final one, so it is empty; ``recoverableUntil`` is a time, ``never`` or ``unknown``."""
+
+    threadId = fields.Integer(required=True)
+    requestId = HostId(required=True)
+    state = fields.String(
+        required=True, validate=validate.OneOf(("pending", "purged", "settled", "stalled", "blocked"))
+    )
+    closedAt = fields.String(required=True)
+    purgedAt = fields.String(required=True, allow_none=True)
+    settledAt = fields.String(required=True, allow_none=True)
+    attempts = fields.Integer(required=True)
+    rowsRedacted = fields.Integer(required=True)
+    blobsFound = fields.Integer(required=True)
+    blobsDeleted = fields.Integer(required=True)
+    listing = fields.List(fields.String(), required=True, allow_none=True)
+    recoverableUntil = fields.String(required=True, allow_none=True)
+    reason = fields.String(required=True, allow_none=True)
+    signature = fields.String(required=True, allow_none=True)
+
+
+class ReceiptKey(Answer):
+    algorithm = fields.String(required=True)
+    publicKey = fields.String(required=True)
+
+
 class Error(Answer):
     code = fields.String(required=True)
     message = fields.String(required=True)

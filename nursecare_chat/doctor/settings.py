@@ -61,9 +61,7 @@ def _keys(patient: Patient) -> Iterator[Finding]:
     """The transport's and the queue's defaults are their own checks' to tell."""
     for said in configuration.warnings(patient.chat.config):
         key = said.split()[0]
-        if "no effect" in said:
-            yield Finding("settings", "warning", f"{said}.", f"Remove {key}, and do not rely on it.")
-        elif key == "CHAT_METRICS":
+        if key == "CHAT_METRICS":
             yield Finding("settings", "warning", f"{said}.", "Set CHAT_METRICS_TOKEN.")
         elif patient.in_production and key != "CHAT_TRANSPORT_URL":
             yield Finding("settings", "warning", f"{said}.", f"Set {key}, if only to say that this is meant.")

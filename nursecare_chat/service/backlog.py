@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from ..models import ChatModels, now
+from ..clock import now
+from ..models import ChatModels
+from .erasure import STEPS
+from .lease import TROUBLE
 from .unit_of_work import Database
 
-STATES = ("requested", "purged", "settled", "stalled", "blocked")
+STATES = (*STEPS, *TROUBLE)
 OVERDUE = 180
 """Seconds after which a purge that is due should have been attempted: the sweep comes each minute, and a dead worker's
 lease ends within two (C36)."""
@@ -68,7 +71,7 @@ def read_backlog(database: Database, models: ChatModels, *, with_stalled: bool =
     ).group_by(table.state)
     listed = (
         sa.select(table.thread_id, table.attempts, table.last_error)
-        .where(table.state.in_(("stalled", "blocked")))
+        .where(table.state.in_(TROUBLE))
         .order_by(table.closed_at)
         .limit(LISTED)
     )

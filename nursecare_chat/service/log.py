@@ -9,10 +9,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..models import ChatModels, utcnow
+from ..clock import utcnow
+from ..models import ChatModels
 from ..stream import event
 from ..stream.interfaces import Entry, Head
 from .access import chunks
+from .sealing import Sealing
 from .unit_of_work import Database
 from .wire import message, mounted, utc
 
@@ -23,9 +25,12 @@ class Log:
     :param media_url: signs the address of a media path.
     """
 
-    def __init__(self, database: Database, models: ChatModels, media_url: Callable[[str | None], str | None]) -> None:
+    def __init__(
+        self, database: Database, models: ChatModels, media_url: Callable[[str | None], str | None], sealing: Sealing
+    ) -> None:
         self._database = database
         self._media_url = media_url
+        self._sealing = sealing
         self._threads = models.threads
         self._messages = models.messages
 
@@ -58,7 +63,7 @@ class Log:
         with self._database.read() as connection:
             rows = connection.execute(query).all()
         now = time.monotonic()
-        return [self._entry(row, now) for row in rows]
+        return [self._entry(row, now) for row in self._sealing.reveal(rows)]
 
     def _entry(self, row: Any, now: float) -> Entry:
         media_url = self._media_url(row.media_path)

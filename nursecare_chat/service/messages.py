@@ -12,13 +12,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
+from ..clock import utcnow
 from ..errors import ChatError, ThreadClosed, ValidationFailed
 from ..keys import wire
 from ..metrics import Metrics
-from ..models import ChatModels, utcnow
+from ..models import ChatModels
 from ..signals import Emit, message_created
 from ..stream.doorbell import Ring
 from .paging import newest
+from .sealing import Sealing
 from .unit_of_work import Database
 from .uploads import Uploads
 
@@ -62,6 +64,7 @@ class Messages:
         ring: Callable[[Ring], None],
         emit: Emit,
         secrets: Callable[[], list[bytes]],
+        sealing: Sealing,
     ) -> None:
         self._database = database
         self._threads = models.threads
@@ -71,6 +74,7 @@ class Messages:
         self._ring = ring
         self._emit = emit
         self._secrets = secrets
+        self._sealing = sealing
 
     def post(self, thread_id: int, sender_id: Any, draft: Draft, *, as_admin: bool) -> Row[Any]:
         """Append ``draft`` to the thread's log; the row's ``id``, ``seq`` and ``media_path``.
@@ -134,7 +138,7 @@ class Messages:
             if upload is not None:
                 self._uploads.claim(unit.connection, upload)
                 unit.after_commit(lambda: self._uploads.tidy(upload, shown))
-            values = draft.content() | {
+            values = self._sealing.seal(thread_id, seq, draft.content()) | {
                 "media_path": shown,
                 "thread_id": thread_id,
                 "sender_id": sender_id,
@@ -177,16 +181,17 @@ class Messages:
         text = f"{thread_id}|{client_message_id}".encode()
         return [hmac.digest(secret, text, hashlib.sha256) for secret in self._secrets()]
 
-    def _earlier(self, connection: Connection, thread_id: int, sender_id: Any, keys: list[bytes]) -> Row[Any] | None:
+    def _earlier(self, connection: Connection, thread_id: int, sender_id: Any, keys: list[bytes]) -> Any | None:
         messages = self._messages
         same = (
             messages.c.thread_id == thread_id,
             messages.c.sender_id == sender_id,
             messages.c.client_message_key.in_(keys),
         )
-        return connection.execute(sa.select(messages).where(*same)).one_or_none()
+        found = self._sealing.reveal(connection.execute(sa.select(messages).where(*same)).all())
+        return found[0] if found else None
 
-    def _same(self, earlier: Row[Any], draft: Draft, upload: Row[Any] | None) -> Row[Any]:
+    def _same(self, earlier: Any, draft: Draft, upload: Row[Any] | None) -> Any:
         """``earlier``, if it is what ``draft`` became: a photo is shown under its own path or its copy's."""
         content = draft.content()
         paths = {content.pop("media_path"), upload.copy_path if upload is not None else None}
@@ -194,16 +199,16 @@ class Messages:
             raise ValidationFailed(errors={"clientMessageId": ["Another message was sent under this id."]})
         return earlier
 
-    def page(self, thread_id: int, cursor: int | None, limit: int) -> tuple[list[Row[Any]], int | None]:
+    def page(self, thread_id: int, cursor: int | None, limit: int) -> tuple[list[Any], int | None]:
         """The newest ``limit`` messages with ``id < cursor``, oldest first, and the next cursor (C19)."""
         messages = self._messages
         query = newest(messages, {"thread_id": thread_id}, cursor, limit + 1, self._database.dialect)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        page = list(reversed(rows[:limit]))
+        page = list(reversed(self._sealing.reveal(rows[:limit])))
         return page, page[0].id if len(rows) > limit else None
 
-    def after(self, thread_id: int, seq: int, limit: int) -> tuple[list[Row[Any]], int | None]:
+    def after(self, thread_id: int, seq: int, limit: int) -> tuple[list[Any], int | None]:
         """The ``limit`` messages that follow ``seq``, oldest first, and the next ``after`` (C19)."""
         messages = self._messages
         query = (
@@ -214,5 +219,5 @@ class Messages:
         )
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        page = list(rows[:limit])
+        page = list(self._sealing.reveal(rows[:limit]))
         return page, page[-1].seq if len(rows) > limit else None

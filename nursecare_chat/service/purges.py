@@ -1,28 +1,29 @@
-"""Erasing a closed thread (contract C36 to C39): the row in ``chat_purges`` is the job, a queue only wakes it."""
+"""The purges of closed threads (contract C36, C38): the row in ``chat_purges`` is the job, a queue only wakes it.
+
+A row goes ``requested → text_erased → blobs_deleted → verified_empty → settled``, see :mod:`.erasure`. One that failed
+five times is ``stalled``, and ``blocked`` where the storage refuses.
+"""
 
 from __future__ import annotations
 
 import logging
 import uuid
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
+from ..clock import Clock
 from ..errors import DatabaseError, StorageUnavailable
 from ..metrics import Metrics
-from ..models import ChatModels, now, utcnow
+from ..models import ChatModels
 from ..signals import Emit, thread_purged
-from ..storage import names
-from ..storage.base import BlobStorage
+from .erasure import SETTLED, VERIFIED_EMPTY, Erasure, uploads_end
+from .lease import BLOCKED, LEASE, STALLED, TROUBLE, Lease, LeaseLost, is_free, release
 from .unit_of_work import Database
 
 log = logging.getLogger(__name__)
-
-LEASE = 60
-"""Seconds for which one worker has a purge to itself (C36)."""
 
 DELAYS = (5, 30, 60, 120)
 """Seconds before the second to fifth attempt; after that the purge is stalled (C38)."""
@@ -30,30 +31,17 @@ DELAYS = (5, 30, 60, 120)
 STALLED_DELAY = 300
 """Seconds between attempts at a stalled purge, for ever (C38)."""
 
-BATCH = 500
-"""Rows redacted in one transaction: on SQLite posts to other threads wait for it."""
+REFUSALS = frozenset({401, 403})
+"""HTTP statuses by which a storage says that it will not, whenever it is asked."""
 
-LATE = timedelta(minutes=5 + 15)
-"""After an upload URL's expiry: clocks that differ, and a transfer that began in time (C39)."""
+IMMUTABLE = "BlobImmutable"
+"""How Azure's words for a policy or a legal hold begin."""
 
-EMPTY_LISTINGS, APART = 2, 60
-"""So many in a row, so many seconds apart, find nothing once no upload URL can write any more (C39)."""
-
-FINAL = "settled"
-
-
-class LeaseLost(Exception):
-    """Another worker took the purge over; what is left is its affair."""
-
-
-class BlobsLeft(Exception):
-    """The listing after the deletion was not empty."""
+READ_ONLY = frozenset({"PermissionError", "ReadOnlyFilesystem"})
 
 
 class Purges:
-    """Every step can be done again, and every write to a purge's row is fenced on its lease.
-
-    :param redact: whether content goes (C5, ``CHAT_REDACT_MESSAGES``); media paths always do.
+    """
     :param wake: asks a worker to look at a thread in so many seconds. Losing that costs a minute: the sweep.
     """
 
@@ -61,19 +49,18 @@ class Purges:
         self,
         database: Database,
         models: ChatModels,
-        storage: BlobStorage,
+        erasure: Erasure,
         metrics: Metrics,
-        redact: bool,
+        clock: Clock,
         wake: Callable[[int, int], None],
         emit: Emit,
     ) -> None:
         self._database = database
-        self._storage = storage
+        self._erasure = erasure
         self._purges = models.purges
-        self._messages = models.messages
         self._uploads = models.uploads
         self._metrics = metrics
-        self._redact = redact
+        self._clock = clock
         self._wake = wake
         self._emit = emit
 
@@ -83,7 +70,8 @@ class Purges:
             "thread_id": thread.id,
             "request_id": thread.request_id,
             "closed_at": thread.closed_at,
-            "next_attempt_at": utcnow(),
+            "uploads_end_at": uploads_end(connection, self._uploads, thread),
+            "next_attempt_at": self._clock.utcnow(),
         }
         connection.execute(self._purges.insert().values(values))
 
@@ -103,190 +91,111 @@ class Purges:
     def settled(self, connection: Connection, thread_ids: Iterable[int]) -> list[int]:
         """Those of ``thread_ids`` of which nothing is left."""
         purges = self._purges
-        query = sa.select(purges.c.thread_id).where(purges.c.thread_id.in_(thread_ids), purges.c.state == FINAL)
+        query = sa.select(purges.c.thread_id).where(purges.c.thread_id.in_(thread_ids), purges.c.state == SETTLED)
         return list(connection.scalars(query))
 
     def sweep(self) -> int:
-        """Attempt everything that is due, whoever lost it (C36); the number of purges finished."""
+        """Attempt everything that is due, whoever lost it (C36); the number of purges that came to their end."""
         return sum(self.run(thread_id) for thread_id in self.due())
 
     def run(self, thread_id: int) -> bool:
-        """One attempt, if it is due and free; whether the purge is finished by it.
+        """One attempt, if it is due and free; whether it did all that can be done now.
 
         A failure is put into the row and tried again later (C38), never raised.
         """
-        owner, lease = uuid.uuid4().hex, None
+        lease = None
         try:
-            lease = self._lease(thread_id, owner)
+            lease = self._take(thread_id)
             if lease is None:
                 return False
-            deleted = self._erase_media(thread_id, owner)
-            redacted = self._erase_text(thread_id, owner)
-            self._database.erase_free_space()
-            state = self._finish(thread_id, owner, lease, deleted)
+            row = self._erasure.run(lease)
         except LeaseLost:
             return False
         except Exception as error:
-            self._failed(thread_id, owner, lease, error)
+            self._failed(thread_id, lease, error)
             return False
-        self._metrics.count("purge_outcomes", state)
-        self._metrics.count("media_deletions", "purge", deleted)
-        log.info(
-            "chat thread purged" if lease.purged_at is None else "chat purge looked again",
-            extra={
-                "chat": True,
-                "threadId": thread_id,
-                "state": state,
-                "attempts": lease.attempts,
-                "rowsRedacted": redacted,
-                "blobsDeleted": deleted,
-            },
-        )
-        if lease.purged_at is None:
-            self._emit(thread_purged, thread_id=thread_id, request_id=lease.request_id)
+        self._done(lease.row, row)
         return True
 
     def _is_due(self) -> sa.ColumnElement[bool]:
-        purges = self._purges
-        free = purges.c.lease_until.is_(None) | (purges.c.lease_until <= now())
-        return (purges.c.next_attempt_at <= now()) & free
+        return (self._purges.c.next_attempt_at <= self._clock.now()) & is_free(self._purges, self._clock)
 
-    def _lease(self, thread_id: int, owner: str) -> Row[Any] | None:
-        """Take the purge for :data:`LEASE` seconds of the database's clock; ``attempts`` counts this one."""
+    def _take(self, thread_id: int) -> Lease | None:
+        """Take the purge, by the database's clock; ``attempts`` counts this one."""
         purges = self._purges
         take = (
             purges.update()
             .where(purges.c.thread_id == thread_id, self._is_due())
-            .values(lease_owner=owner, lease_until=utcnow(LEASE), attempts=purges.c.attempts + 1)
+            .values(lease_owner=uuid.uuid4().hex, lease_until=self._clock.utcnow(LEASE), attempts=purges.c.attempts + 1)
             .returning(purges)
         )
         with self._database.write() as unit:
-            return unit.connection.execute(take).one_or_none()
+            row = unit.connection.execute(take).one_or_none()
+        return None if row is None else Lease(self._database, purges, self._clock, row)
 
-    def _update(self, connection: Connection, thread_id: int, owner: str, **values: Any) -> None:
-        """
-        :raises LeaseLost: if the lease is another worker's by now.
-        """
-        purges = self._purges
-        fenced = (purges.c.thread_id == thread_id) & (purges.c.lease_owner == owner)
-        if not connection.execute(purges.update().where(fenced).values(values)).rowcount:
-            raise LeaseLost()
-
-    def _erase_media(self, thread_id: int, owner: str) -> int:
-        """Delete everything under the thread's prefix, and look."""
-        prefix, purges, uploads = names.prefix(thread_id), self._purges, self._uploads
-        with self._database.read() as connection:
-            used = connection.scalar(sa.select(uploads.c.id).where(uploads.c.thread_id == thread_id).limit(1))
-        if used is not None:
-            self._storage.check()
-        deleted = self._storage.delete_prefix(prefix)
-        if self._storage.listing(prefix):
-            raise BlobsLeft()
-        with self._database.write() as unit:
-            self._update(
-                unit.connection,
-                thread_id,
-                owner,
-                lease_until=utcnow(LEASE),
-                blobs_found=purges.c.blobs_found + deleted,
-                blobs_deleted=purges.c.blobs_deleted + deleted,
-            )
-        return deleted
-
-    def _erase_text(self, thread_id: int, owner: str) -> int:
-        messages, total = self._messages, 0
-        columns = [messages.c.media_path]
-        if self._redact:
-            columns += [messages.c.text, messages.c.latitude, messages.c.longitude, messages.c.sealed]
-            columns += [messages.c.client_message_id, messages.c.client_message_key]
-        full = sa.or_(*(column.is_not(None) for column in columns))
-        some = (
-            sa.select(messages.c.id)
-            .where(messages.c.thread_id == thread_id, full)
-            .order_by(messages.c.seq)
-            .limit(BATCH)
+    def _done(self, before: Row[Any], row: Row[Any]) -> None:
+        first = before.purged_at is None
+        self._metrics.count("purge_outcomes", "purged" if row.state == VERIFIED_EMPTY else row.state)
+        self._metrics.count("media_deletions", "purge", row.blobs_deleted - before.blobs_deleted)
+        log.info(
+            "chat thread purged" if first else "chat purge looked again",
+            extra={
+                "chat": True,
+                "threadId": row.thread_id,
+                "state": row.state,
+                "attempts": row.attempts,
+                "rowsRedacted": row.rows_redacted,
+                "blobsDeleted": row.blobs_deleted,
+            },
         )
-        empty, place = {column: None for column in columns}, 0
-        while True:
-            ids = some.where(messages.c.seq > place)  # behind what is empty already
-            erase = messages.update().where(messages.c.id.in_(ids)).values(empty).returning(messages.c.seq)
-            with self._database.write() as unit:
-                erased = unit.connection.scalars(erase).all()
-                count, place = len(erased), max(erased, default=place)
-                redacted = self._purges.c.rows_redacted + count
-                self._update(unit.connection, thread_id, owner, lease_until=utcnow(LEASE), rows_redacted=redacted)
-            total += count
-            if count < BATCH:
-                return total
+        if first:
+            self._emit(thread_purged, thread_id=row.thread_id, request_id=row.request_id)
 
-    def _finish(self, thread_id: int, owner: str, lease: Row[Any], deleted: int) -> str:
-        """Settle, or come back when no upload URL of the thread can write any more (C39); the state."""
-        done: dict[str, Any] = {"lease_owner": None, "lease_until": None, "last_error": None, "failures": 0}
-        done["purged_at"] = sa.func.coalesce(self._purges.c.purged_at, utcnow())
-        with self._database.write() as unit:
-            wait: Any = self._latest_write(unit.connection, thread_id)
-            if wait is None and lease.purged_at is not None:
-                done["empty_listings"] = 0 if deleted else lease.empty_listings + 1
-                if done["empty_listings"] < EMPTY_LISTINGS:
-                    wait = utcnow(APART)
-            if wait is None:
-                done |= {"state": FINAL, "settled_at": utcnow(), "next_attempt_at": None}
-            else:
-                done |= {"state": "purged", "next_attempt_at": wait}
-            self._update(unit.connection, thread_id, owner, **done)
-        state: str = done["state"]
-        return state
-
-    def _latest_write(self, connection: Connection, thread_id: int) -> datetime | None:
-        """When the last upload to the thread can have ended, if that is still to come.
-
-        What was neither posted nor refused may be on its way into a message whatever its URL says, so it counts from
-        the close.
-        """
-        uploads, purges = self._uploads, self._purges
-        undecided = ~uploads.c.posted & ~uploads.c.rejected
-        query = (
-            sa.select(utcnow(), purges.c.closed_at, uploads.c.expires_at, undecided)
-            .join_from(uploads, purges, uploads.c.thread_id == purges.c.thread_id)
-            .where(uploads.c.thread_id == thread_id)
-        )
-        ends = [
-            (at, max(expires_at, closed_at) if open_ else expires_at)
-            for at, closed_at, expires_at, open_ in connection.execute(query)
-        ]
-        latest = max((end + LATE for _, end in ends), default=None)
-        return latest if latest is not None and latest > ends[0][0] else None
-
-    def _failed(self, thread_id: int, owner: str, lease: Row[Any] | None, error: Exception) -> None:
+    def _failed(self, thread_id: int, lease: Lease | None, error: Exception) -> None:
         if lease is None:
             log.warning("chat purge not leased: %s", error, extra={"chat": True, "threadId": thread_id})
             return
-        stalled = lease.failures >= len(DELAYS)
-        delay = STALLED_DELAY if stalled else DELAYS[lease.failures]
-        code = type(error).__name__
-        if isinstance(error, DatabaseError):
-            code = f"{error.kind}/{error.sqlstate}"
-        elif isinstance(error, StorageUnavailable):
-            code = f"{error.kind}/{error.detail}"
+        row = lease.row
+        state = BLOCKED if _refuses(error) else STALLED if row.failures >= len(DELAYS) else row.state
+        delay = DELAYS[row.failures] if row.failures < len(DELAYS) else STALLED_DELAY
+        alarming = state in TROUBLE
+        values = release(
+            state=state if alarming else self._purges.c.state,
+            failures=row.failures + 1,
+            next_attempt_at=self._clock.utcnow(delay),
+            last_error=_code(error)[:128],
+        )
         try:
             with self._database.write() as unit:
-                self._update(
-                    unit.connection,
-                    thread_id,
-                    owner,
-                    state="stalled" if stalled else self._purges.c.state,
-                    failures=lease.failures + 1,
-                    next_attempt_at=utcnow(delay),
-                    lease_owner=None,
-                    lease_until=None,
-                    last_error=code[:128],
-                )
+                lease.update(unit.connection, **values)
                 unit.after_commit(lambda: self._wake(thread_id, delay))
         except (DatabaseError, LeaseLost):
             pass  # the lease runs out by itself, then the sweep tries again
-        self._metrics.count("purge_outcomes", "stalled" if stalled else "failed")
+        self._metrics.count("purge_outcomes", state if alarming else "failed")
         log.log(
-            logging.ERROR if stalled else logging.WARNING,
-            "chat purge stalled" if stalled else "chat purge failed",
-            extra={"chat": True, "threadId": thread_id, "attempts": lease.attempts, "error": code, "retryIn": delay},
+            logging.ERROR if alarming else logging.WARNING,
+            f"chat purge {state}" if alarming else "chat purge failed",
+            extra={
+                "chat": True,
+                "threadId": thread_id,
+                "attempts": row.attempts,
+                "error": _code(error),
+                "retryIn": delay,
+            },
         )
+
+
+def _refuses(error: Exception) -> bool:
+    """Whether the storage will not delete, rather than cannot be reached: a policy, a legal hold, a missing right."""
+    if not isinstance(error, StorageUnavailable):
+        return False
+    return error.detail in REFUSALS or error.kind.startswith(IMMUTABLE) or error.kind in READ_ONLY
+
+
+def _code(error: Exception) -> str:
+    """The failure in words that hold nothing of anybody's."""
+    if isinstance(error, DatabaseError):
+        return f"{error.kind}/{error.sqlstate}"
+    if isinstance(error, StorageUnavailable):
+        return f"{error.kind}/{error.detail}"
+    return type(error).__name__

@@ -9,10 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
+from ..clock import utcnow
 from ..errors import DatabaseConflict, NotFound, ThreadClosed, ValidationFailed
 from ..keys import wire
 from ..metrics import Metrics
-from ..models import ChatModels, utcnow
+from ..models import ChatModels
 from ..signals import Emit, thread_closed, thread_opened
 from ..stream.doorbell import Ring
 from .access import Access
@@ -158,11 +159,15 @@ class Threads:
 
         :raises NotFound: if there is no such thread.
         """
+        return self.close_if(thread_id) or self.get(thread_id)
+
+    def close_if(self, thread_id: int, *conditions: sa.ColumnElement[bool]) -> Row[Any] | None:
+        """The same for a thread that is open and of which ``conditions`` hold; ``None`` if that is not so."""
         with self._database.write() as unit:
-            row = self._close(unit.connection, self._threads.c.id == thread_id)
+            row = self._close(unit.connection, sa.and_(self._threads.c.id == thread_id, *conditions))
             if row is not None:
                 unit.after_commit(*self._consequences(row))
-        return row if row is not None else self.get(thread_id)
+        return row
 
     def close_on(self, connection: Connection, request_id: Any) -> int | None:
         """The same in a transaction of the host's, by the request (C44); the thread's id, ``None`` if none was open.

@@ -11,10 +11,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
+from ..clock import now, utcnow
 from ..errors import ChatError, ThreadClosed, TooManyUploads, ValidationFailed
 from ..keys import wire
 from ..metrics import Metrics
-from ..models import ChatModels, now, utcnow
+from ..models import ChatModels
 from ..storage import names
 from ..storage.base import BlobStorage, SignedPut
 from .images import Images, NotAnImage

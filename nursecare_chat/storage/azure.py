@@ -10,7 +10,7 @@ empty blob in its place, which reads as none. It goes with everything else when 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -21,7 +21,7 @@ from azure.storage.blob import BlobClient, BlobLeaseClient, BlobProperties, Cont
 from ..errors import StorageUnavailable
 from . import azure_properties, canary, names
 from .azure_account import Service, code_of, refused, translated
-from .base import SignedPut
+from .base import Retention, SignedPut
 
 BATCH = 256
 """Blobs in one request to delete; the service takes no more."""
@@ -152,13 +152,22 @@ class AzureStorage:
         with translated():
             return azure_properties.recoverable(self._service.client, self._container)
 
+    def retention(self) -> Retention:
+        """Soft delete's days. That cannot be known where the identity may not read the account's settings."""
+        try:
+            with translated():
+                days = azure_properties.soft_delete_days(self._service.client)
+        except StorageUnavailable as error:
+            return Retention(None, f"soft_delete_unknown/{error.kind}")
+        return Retention(days, "soft_delete" if days else None)
+
     def listing(self, prefix: str) -> list[str]:
         """Everything counts here, also what :meth:`delete` left and what only a snapshot or a version has: an empty
         listing says that nothing is left."""
         with translated():
             return sorted({item.name for item in self._items(prefix)})
 
-    def delete_prefix(self, prefix: str) -> int:
+    def delete_prefix(self, prefix: str, progress: Callable[[int], None] = lambda found: None) -> int:
         """
         :returns: without what :meth:`delete` left.
         :raises StorageUnavailable: if something resists: with the service's word for the first of it, and the status.
@@ -172,11 +181,14 @@ class AzureStorage:
                 if not items:
                     return len(found)
                 found |= {item.name for item in items if not _is_spent(item)}
+                progress(len(found))
                 trouble = None
                 stubborn = [item for item in items if _key(item) in seen]
                 for item in stubborn:
                     trouble = self._force(item) or trouble
-                self._delete([item for item in items if _key(item) not in seen])
+                    progress(len(found))
+                for _ in self._delete([item for item in items if _key(item) not in seen]):
+                    progress(len(found))
                 seen |= {_key(item) for item in items}
             if not self.listing(prefix):
                 return len(found)
@@ -187,8 +199,8 @@ class AzureStorage:
             raise ValueError("not a thread's prefix")
         return iter(self._container.list_blobs(prefix, include=HIDDEN, results_per_page=PAGE))
 
-    def _delete(self, items: Iterable[BlobProperties]) -> None:
-        """In batches. What fails in one shows in the next listing; a 404 is as good."""
+    def _delete(self, items: Iterable[BlobProperties]) -> Iterator[None]:
+        """In batches, one a turn. What fails in one shows in the next listing; a 404 is as good."""
         whole = {item.name: None for item in items if not _is_older_version(item)}
         older = [{"name": item.name, "version_id": item.version_id} for item in items if _is_older_version(item)]
         kinds: list[tuple[list[Any], dict[str, str]]] = [(list(whole), {"delete_snapshots": "include"}), (older, {})]
@@ -196,6 +208,7 @@ class AzureStorage:
             for start in range(0, len(targets), BATCH):
                 batch = targets[start : start + BATCH]
                 list(self._container.delete_blobs(*batch, raise_on_any_failure=False, **options))
+                yield
 
     def _force(self, item: BlobProperties) -> StorageUnavailable | None:
         """Delete what a batch did not: under a lease, or never committed, which is a 404 to a deletion. The refusal."""

@@ -65,12 +65,17 @@ def _words(text: str | None) -> set[str]:
     return {word.strip().lower() for word in (text or "").split(",")} - {""}
 
 
+def soft_delete_days(client: BlobServiceClient) -> int:
+    """For how long the account keeps deleted blobs; 0 for not at all."""
+    kept = client.get_service_properties()["delete_retention_policy"]
+    return int(kept.days or 0) if kept is not None and kept.enabled else 0
+
+
 def recoverable(client: BlobServiceClient, container: ContainerClient) -> list[str]:
     """Versions are no such thing: a purge deletes them too. Nor can a container's own soft delete be seen from here."""
     found = []
-    kept = client.get_service_properties()["delete_retention_policy"]
-    if kept is not None and kept.enabled:
-        found.append(f"Soft delete keeps deleted photos for {kept.days} days.")
+    if days := soft_delete_days(client):
+        found.append(f"Soft delete keeps deleted photos for {days} days.")
     properties = container.get_container_properties()
     if properties.has_immutability_policy or properties.immutable_storage_with_versioning_enabled:
         found.append("An immutability policy of the container keeps photos from being deleted.")

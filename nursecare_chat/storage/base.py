@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,6 +17,18 @@ class SignedPut:
     url: str
     headers: dict[str, str] = field(default_factory=dict)
     method: str = "PUT"
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What the storage does with deleted blobs.
+
+    :ivar days: for so many they can be brought back; ``None`` if that cannot be known.
+    :ivar reason: a word for why, unless ``days`` is 0.
+    """
+
+    days: int | None = 0
+    reason: str | None = None
 
 
 class BlobStorage(Protocol):
@@ -49,8 +62,15 @@ class BlobStorage(Protocol):
     def listing(self, prefix: str) -> list[str]:
         """The names of everything under a thread's prefix, unfinished uploads included."""
 
-    def delete_prefix(self, prefix: str) -> int:
-        """Remove everything under a thread's prefix, unfinished uploads included; how many blobs there were."""
+    def delete_prefix(self, prefix: str, progress: Callable[[int], None] = lambda found: None) -> int:
+        """Remove everything under a thread's prefix, unfinished uploads included; how many blobs there were.
+
+        :param progress: told how many were found so far, before any of these is deleted, and again now and then. What
+            it raises ends the work.
+        """
+
+    def retention(self) -> Retention:
+        """What happens to deleted blobs."""
 
     def canary(self) -> None:
         """Write, read and delete something of our own, as ``flask chat doctor`` does it (C42)."""

@@ -21,7 +21,7 @@ from itsdangerous import BadData, URLSafeSerializer
 
 from ..errors import AlreadyUploaded, BadSignature, BodyTooLarge, StorageUnavailable, UnsupportedMediaType
 from . import canary, names
-from .base import SignedPut
+from .base import Retention, SignedPut
 
 SPENT = ".spent"
 """Ends the name of the empty file that says an upload URL was used; it goes with its thread's folder."""
@@ -173,12 +173,17 @@ class LocalStorage:
     def canary(self) -> None:
         canary.sing(self)
 
-    def delete_prefix(self, prefix: str) -> int:
+    def delete_prefix(self, prefix: str, progress: Callable[[int], None] = lambda found: None) -> int:
         with _translated():
             count = len(self._under(prefix))
-            with suppress(FileNotFoundError):
-                shutil.rmtree(self._folder(prefix))
-            return count
+        progress(count)
+        with _translated(), suppress(FileNotFoundError):
+            shutil.rmtree(self._folder(prefix))
+        return count
+
+    def retention(self) -> Retention:
+        """A folder keeps nothing; what copies it elsewhere is the operator's."""
+        return Retention()
 
     def _under(self, prefix: str) -> list[str]:
         try:

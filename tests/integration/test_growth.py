@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nursecare_chat.models import utcnow
+from nursecare_chat.clock import utcnow
 from nursecare_chat.storage import names
 
 from ..support import growth

@@ -11,8 +11,8 @@ import pytest
 import sqlalchemy as sa
 from PIL import Image
 
+from nursecare_chat.clock import utcnow
 from nursecare_chat.errors import ThreadClosed
-from nursecare_chat.models import utcnow
 from nursecare_chat.service import images as images_module
 from nursecare_chat.storage import names
 

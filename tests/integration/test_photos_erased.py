@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from nursecare_chat.service import purges as purges_module
 from nursecare_chat.storage import names
+from nursecare_chat.testing import advance
 
 from ..support.hosts import Api, Workbench
 from ..support.photos import issue, media, post, put, refused, upload
@@ -45,7 +45,7 @@ def test_closing_erases_photos(
     assert client_api.messages(thread).get_json()["messages"][0]["media_url"] is None
     assert client_api.call("GET", kept).status_code == 200
     purge = purge_state(thread)
-    assert (purge.state, purge.blobs_found, purge.blobs_deleted) == ("purged", 3, 3)
+    assert (purge.state, purge.blobs_found, purge.blobs_deleted) == ("verified_empty", 3, 3)
 
 
 def test_a_late_put_is_erased_by_the_second_pass(
@@ -55,22 +55,21 @@ def test_a_late_put_is_erased_by_the_second_pass(
     issued = issue(client_api, thread).get_json()
     client_api.close(thread)
     purge = purge_state(thread)
-    assert purge.state == "purged"
+    assert purge.state == "verified_empty"
     assert purge.settled_at is None
     horizon = purge.next_attempt_at - purge.closed_at
     assert timedelta(minutes=34) < horizon < timedelta(minutes=36)
     assert not bench.state.purges.run(thread)
     assert put(client_api, issued) == 201
     assert len(media(bench, thread)) == 1
-    monkeypatch.setattr(purges_module, "LATE", timedelta(minutes=-16))
-    for state, deleted in (("purged", 1), ("purged", 1), ("settled", 1)):
-        hurry(bench)
+    advance(bench.app, 36 * 60)
+    for state, deleted in (("verified_empty", 1), ("verified_empty", 1), ("settled", 1)):
         assert bench.state.purges.run(thread)
         assert media(bench, thread) == []
+        assert not bench.state.purges.run(thread)
+        advance(bench.app, 61)
         purge = purge_state(thread)
         assert (purge.state, purge.blobs_deleted) == (state, deleted)
-        if state == "purged":
-            assert timedelta(seconds=50) < purge.next_attempt_at - purge.closed_at
     assert not bench.state.purges.run(thread)
 
 
@@ -98,14 +97,14 @@ def test_a_folder_that_is_not_mounted_is_not_empty(
             hurry(bench)
             bench.state.purges.run(thread)
         purge = purge_state(thread)
-        assert (purge.state, purge.purged_at) == ("requested", None)
+        assert (purge.state, purge.purged_at) == ("text_erased", None)
         assert purge.last_error.startswith("FolderMissing")
         if instead == "empty":
             root.rmdir()
         root.with_name("elsewhere").rename(root)
     hurry(bench)
     assert bench.state.purges.run(thread)
-    assert (purge_state(thread).state, purge_state(thread).blobs_deleted) == ("purged", 1)
+    assert (purge_state(thread).state, purge_state(thread).blobs_deleted) == ("verified_empty", 1)
     assert media(bench, thread) == []
 
 
@@ -115,7 +114,7 @@ def test_failures_of_the_second_pass_count_anew(
     """C38: five before it is stalled, whatever happened before it was purged."""
     issue(client_api, thread)
 
-    def away(prefix: str) -> int:
+    def away(prefix: str, progress: Any) -> int:
         raise OSError("no route to the storage")
 
     with monkeypatch.context() as patch:
@@ -127,13 +126,13 @@ def test_failures_of_the_second_pass_count_anew(
     assert purge_state(thread).failures == 4
     hurry(bench)
     assert bench.state.purges.run(thread)
-    assert (purge_state(thread).state, purge_state(thread).failures) == ("purged", 0)
+    assert (purge_state(thread).state, purge_state(thread).failures) == ("verified_empty", 0)
     monkeypatch.setattr(bench.state.storage, "delete_prefix", away)
     for count in range(1, 6):
         hurry(bench)
         assert not bench.state.purges.run(thread)
         assert (purge_state(thread).state, purge_state(thread).failures) == (
-            "stalled" if count == 5 else "purged",
+            "stalled" if count == 5 else "verified_empty",
             count,
         )
 
@@ -144,17 +143,17 @@ def test_a_storage_that_is_away_holds_the_purge_up(
     """C38, C37: tried again, and not purged before the photos are gone."""
     upload(client_api, thread)
 
-    def away(prefix: str) -> int:
+    def away(prefix: str, progress: Any) -> int:
         raise OSError("no route to the storage")
 
     with monkeypatch.context() as patch:
         patch.setattr(bench.state.storage, "delete_prefix", away)
         client_api.close(thread)
     purge = purge_state(thread)
-    assert (purge.state, purge.attempts, purge.last_error) == ("requested", 1, "OSError")
+    assert (purge.state, purge.attempts, purge.last_error) == ("text_erased", 1, "OSError")
     assert purge.purged_at is None
     with monkeypatch.context() as patch:
-        patch.setattr(bench.state.storage, "delete_prefix", lambda prefix: 0)
+        patch.setattr(bench.state.storage, "delete_prefix", lambda prefix, progress: 0)
         hurry(bench)
         assert not bench.state.purges.run(thread)
     assert purge_state(thread).last_error == "BlobsLeft"

@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from nursecare_chat.clock import utcnow
 from nursecare_chat.errors import DatabaseUnavailable
-from nursecare_chat.models import utcnow
-from nursecare_chat.service import purges as purges_module
+from nursecare_chat.service import erasure
+from nursecare_chat.service.lease import LEASE, LeaseLost
+from nursecare_chat.storage.base import Retention
+from nursecare_chat.testing import advance
 
 from ..support.hosts import Api, Workbench
 from ..support.live import Live
@@ -112,7 +115,7 @@ def test_a_long_thread_is_redacted_in_steps(
     bench: Workbench, client_api: Api, thread: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """C37: every row, however many transactions it takes; other threads keep theirs."""
-    monkeypatch.setattr(purges_module, "BATCH", 7)
+    monkeypatch.setattr(erasure, "BATCH", 7)
     other = client_api.open(2).get_json()["threadId"]
     client_api.say(other, "elsewhere")
     for number in range(20):
@@ -127,12 +130,13 @@ def test_a_lease_keeps_others_out_until_it_ends(bench: Workbench, client_api: Ap
     """C36: two workers never fight; a dead worker's purge is taken over when its lease is over."""
     client_api.close(thread)
     purges = bench.state.purges
-    assert purges._lease(thread, "one that dies").attempts == 1
-    assert purges._lease(thread, "another") is None
+    assert purges._take(thread).row.attempts == 1
+    assert purges._take(thread) is None
     assert purges.due() == []
     assert purges.sweep() == 0
-    with bench.state.database.write() as unit:
-        unit.connection.execute(sa.update(bench.state.models.purges).values(lease_until=sa.text("'2020-01-01'")))
+    advance(bench.app, LEASE - 2)
+    assert purges.sweep() == 0
+    advance(bench.app, 3)
     assert purges.sweep() == 1
     assert (purge_of(bench, thread).state, purge_of(bench, thread).attempts) == ("settled", 2)
 
@@ -141,16 +145,15 @@ def test_a_worker_that_lost_its_lease_writes_nothing(bench: Workbench, client_ap
     """C36: every write to the row is fenced on the lease."""
     client_api.close(thread)
     purges = bench.state.purges
-    lease = purges._lease(thread, "slow")
+    steps, slow = purges._erasure, purges._take(thread)
     with bench.state.database.write() as unit:
         unit.connection.execute(sa.update(bench.state.models.purges).values(lease_owner="quick"))
-    steps = (
-        lambda: purges._erase_media(thread, "slow"),
-        lambda: purges._erase_text(thread, "slow"),
-        lambda: purges._finish(thread, "slow", lease, 0),
-    )
-    for step in steps:
-        with pytest.raises(purges_module.LeaseLost):
+    for step in (
+        lambda: steps.erase_media(slow),
+        lambda: steps.erase_text(slow),
+        lambda: steps.finish(slow, 0, Retention()),
+    ):
+        with pytest.raises(LeaseLost):
             step()
     assert rows(bench, "messages")[0].text == f"{CANARY} text"
 

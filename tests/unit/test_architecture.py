@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "config": {"errors"},
     "keys": {"errors"},
     "background": {"fork"},
+    "clock": set(),
     "fork": set(),
     "metrics": {"fork"},
     "models": {"errors", "keys"},
@@ -23,20 +24,24 @@ MAY_IMPORT = {
     "storage": {"errors"},
     "stream": {"background", "errors", "fork"},
     "policy": {"errors"},
-    "service": {"errors", "fork", "keys", "metrics", "models", "policy", "signals", "storage", "stream"},
+    "receipt_key": {"errors"},
+    "testing": {"state"},
+    "service": {"clock", "errors", "fork", "keys", "metrics", "models", "policy", "receipt_key", "signals", "storage",
+                "stream"},
     "install_migrations": {"errors", "keys", "models", "migrations"},
-    "state": {"config", "keys", "metrics", "models", "rates", "service", "storage", "stream", "tasks"},
+    "state": {"clock", "config", "keys", "metrics", "models", "rates", "service", "storage", "stream", "tasks"},
     "api": {"errors", "config", "keys", "metrics", "service", "state", "storage", "stream"},
     "tasks": {"background"},
     "worker": {"tasks"},
     "doctor": {"config", "errors", "install_migrations", "service", "state", "storage"},
     "cli": {"config", "doctor", "errors", "install_migrations", "service", "state", "worker"},
     "extension": {
-        "errors", "background", "config", "keys", "metrics", "models", "policy", "rates", "service", "signals", "state",
+        "errors", "background", "clock", "config", "receipt_key",
+        "keys", "metrics", "models", "policy", "rates", "service", "signals", "state",
         "storage", "stream", "api", "tasks", "cli",
     },
 }  # fmt: skip
-WITH_FLASK = {"api", "cli", "tasks", "state", "extension", "install_migrations"}
+WITH_FLASK = {"api", "cli", "tasks", "state", "extension", "install_migrations", "testing"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

@@ -1,0 +1,213 @@
+"""The steps that erase a closed thread (contract C37, C39, C41). Each can be done again at any time."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Row
+
+from ..clock import Clock
+from ..models import ChatModels
+from ..storage import names
+from ..storage.base import BlobStorage, Retention
+from .lease import Lease, release
+from .receipts import Receipts
+from .sealing import Sealing
+from .unit_of_work import Database
+
+BATCH = 500
+"""Rows redacted in one transaction: on SQLite posts to other threads wait for it."""
+
+LATE = timedelta(minutes=5 + 15)
+"""After an upload URL's expiry: clocks that differ, and a transfer that began in time (C39)."""
+
+EMPTY_LISTINGS, APART = 2, 60
+"""So many in a row, so many seconds apart, find nothing once no upload URL can write any more (C39)."""
+
+REQUESTED, TEXT_ERASED, BLOBS_DELETED, VERIFIED_EMPTY, SETTLED = STEPS = (
+    "requested",
+    "text_erased",
+    "blobs_deleted",
+    "verified_empty",
+    "settled",
+)
+
+
+class BlobsLeft(Exception):
+    """The listing after the deletion was not empty."""
+
+
+class Erasure:
+    """
+    :param redact: whether content goes (C5, ``CHAT_REDACT_MESSAGES``); media paths always do.
+    :param sealing: where content is sealed, its key goes with it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        models: ChatModels,
+        storage: BlobStorage,
+        sealing: Sealing,
+        receipts: Receipts,
+        clock: Clock,
+        redact: bool,
+    ) -> None:
+        self._database = database
+        self._storage = storage
+        self._sealing = sealing
+        self._receipts = receipts
+        self._clock = clock
+        self._redact = redact
+        self._purges = models.purges
+        self._messages = models.messages
+        self._uploads = models.uploads
+
+    def run(self, lease: Lease) -> Row[Any]:
+        """Text first, for it needs nothing outside the database; the row at the end.
+
+        :raises LeaseLost: if another worker has the purge by now.
+        :raises Exception: whatever keeps a step from being done.
+        """
+        self.erase_text(lease)
+        found = self.erase_media(lease)
+        retention = self._storage.retention()
+        self._receipts.prepare()
+        return self.finish(lease, found, retention)
+
+    # -- text ----------------------------------------------------------------------------------------------------
+
+    def erase_text(self, lease: Lease) -> None:
+        """Nulls in place of what people wrote; then the bytes behind it, and the key that they were sealed under."""
+        shredded = self._sealing.has_key(lease.thread_id)
+        place: int | None = 0
+        while place is not None:
+            place = self._erase_some(lease, place, shredded)
+        self._database.erase_free_space()
+        if self._redact:
+            self._sealing.destroy(lease.thread_id)
+        lease.write(**lease.step(TEXT_ERASED))
+
+    def _erase_some(self, lease: Lease, place: int, shredded: bool) -> int | None:
+        """One batch behind the ``seq`` ``place``, before which all is empty; the next place.
+
+        :param shredded: whether what was sealed becomes unreadable, for its key is there to be destroyed.
+        """
+        messages = self._messages.c
+        columns = [messages.media_path]
+        if self._redact:
+            columns += [messages.text, messages.latitude, messages.longitude, messages.sealed]
+            columns += [messages.client_message_id, messages.client_message_key]
+        full = sa.or_(*(column.is_not(None) for column in columns))
+        some = (
+            sa.select(
+                messages.id,
+                messages.seq,
+                (messages.text.is_not(None) | messages.latitude.is_not(None)).label("plain"),
+                messages.sealed.is_not(None).label("sealed"),
+            )
+            .where(messages.thread_id == lease.thread_id, messages.seq > place, full)
+            .order_by(messages.seq)
+            .limit(BATCH)
+        )
+        with self._database.write() as unit:
+            rows = unit.connection.execute(some).all()
+            # What was there in the clear stays in a server's files for a while; what was sealed goes with its key.
+            unsealed = sum(bool(row.plain or (row.sealed and not shredded)) for row in rows)
+            these = self._messages.update().where(messages.id.in_([row.id for row in rows]))
+            unit.connection.execute(these.values({column: None for column in columns}))
+            lease.update(
+                unit.connection,
+                rows_redacted=self._purges.c.rows_redacted + len(rows),
+                rows_unsealed=self._purges.c.rows_unsealed + unsealed,
+            )
+        return rows[-1].seq if len(rows) == BATCH else None
+
+    # -- blobs ---------------------------------------------------------------------------------------------------
+
+    def erase_media(self, lease: Lease) -> int:
+        """Delete everything under the thread's prefix, and look; how many blobs this attempt found.
+
+        How many there are is put down before the first is deleted, so that the receipt counts them whatever happens.
+        """
+        prefix, purges, uploads = names.prefix(lease.thread_id), self._purges.c, self._uploads
+        with self._database.read() as connection:
+            used = connection.scalar(sa.select(uploads.c.id).where(uploads.c.thread_id == lease.thread_id).limit(1))
+        if used is not None:
+            self._storage.check()
+
+        def progress(found: int) -> None:
+            nonlocal most
+            if found > most:
+                most, all_ = found, purges.blobs_deleted + found
+                lease.write(blobs_found=sa.case((purges.blobs_found > all_, purges.blobs_found), else_=all_))
+            lease.renew()
+
+        most = 0
+        self._storage.delete_prefix(prefix, progress)
+        lease.write(**lease.step(BLOBS_DELETED))
+        if self._storage.listing(prefix):
+            raise BlobsLeft()
+        return most
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def finish(self, lease: Lease, found: int, retention: Retention) -> Row[Any]:
+        """Settle, or come back when no upload URL of the thread can write any more (C39).
+
+        :param found: blobs that this attempt found.
+        """
+        clock, purges = self._clock, self._purges.c
+        done = release(last_error=None, failures=0)
+        done["blobs_deleted"] = purges.blobs_found
+        with self._database.write() as unit:
+            at = unit.connection.scalar(sa.select(clock.utcnow()))
+            done["purged_at"] = sa.func.coalesce(purges.purged_at, at)
+            ends, empty, wait = lease.row.uploads_end_at, 0, None
+            if ends is not None and ends > at:
+                wait = ends
+            elif lease.row.purged_at is not None:
+                empty = 0 if found else lease.row.empty_listings + 1
+                wait = clock.utcnow(APART) if empty < EMPTY_LISTINGS else None
+            done["empty_listings"] = empty
+            if wait is not None:
+                return lease.update(unit.connection, **done, state=VERIFIED_EMPTY, next_attempt_at=wait)
+            until, reason = self._recoverable(unit.connection, lease, retention, at)
+            row = lease.update(
+                unit.connection, **done, state=SETTLED, settled_at=at, next_attempt_at=None,
+                recoverable_until=until, reason=reason,
+            )  # fmt: skip
+            signed = self._purges.update().where(purges.thread_id == row.thread_id)
+            unit.connection.execute(signed.values(signature=self._receipts.sign(row)))
+        return row
+
+    def _recoverable(
+        self, connection: Connection, lease: Lease, retention: Retention, at: datetime
+    ) -> tuple[str, str | None]:
+        """Until when somebody with the right to it could still bring something back, and why (C40)."""
+        row = connection.execute(self._purges.select().where(self._purges.c.thread_id == lease.thread_id)).one()
+        if not self._redact:
+            return "unknown", "redaction_off"
+        if row.rows_unsealed and connection.dialect.name != "sqlite":
+            return "unknown", "database_wal_and_backups"
+        if row.blobs_deleted or row.blobs_found:
+            if retention.days is None:
+                return "unknown", retention.reason
+            if retention.days:
+                until = at + timedelta(days=retention.days)
+                return until.strftime("%Y-%m-%dT%H:%M:%SZ"), retention.reason
+        return "never", None
+
+
+def uploads_end(connection: Connection, uploads: sa.Table, thread: Row[Any]) -> datetime | None:
+    """From when on no upload URL of a thread that is being closed can write any more; ``None`` if there was none.
+
+    What was neither posted nor refused may be on its way into a message whatever its URL says, so it counts from the
+    close.
+    """
+    query = sa.select(uploads.c.expires_at, ~uploads.c.posted & ~uploads.c.rejected)
+    rows = connection.execute(query.where(uploads.c.thread_id == thread.id))
+    ends = [max(expires_at, thread.closed_at) if undecided else expires_at for expires_at, undecided in rows]
+    return max(ends) + LATE if ends else None

@@ -1,0 +1,184 @@
+"""Content that is unreadable without a key that the database never sees (contract C41).
+
+A database server keeps erased rows in its heap, its write-ahead log and its backups. What was stored there sealed under
+a thread's own key is gone everywhere the moment that key is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from ..errors import KeyStoreUnavailable
+
+KEY_BYTES, NONCE_BYTES = 32, 12
+VERSION = b"\1"
+FIELD = "content"
+SEALED = ("text", "latitude", "longitude")
+
+
+class KeyStore(Protocol):
+    """Keeps one key for each thread, outside the database.
+
+    Every method raises :class:`~nursecare_chat.errors.KeyStoreUnavailable` while it cannot be reached.
+    """
+
+    def get(self, thread_id: int) -> bytes | None:
+        """The thread's key, ``None`` if there is none (any more)."""
+
+    def make(self, thread_id: int) -> bytes:
+        """The thread's key, made and durable if there was none."""
+
+    def destroy(self, thread_id: int) -> None:
+        """Remove the key for ever, durably; none is as good."""
+
+    def check(self) -> None:
+        """Raise unless this is the place that keys were made in: what is not there must not look destroyed."""
+
+
+class FileKeyStore:
+    """A file per thread, in a folder of one host or on a shared mount that is not backed up.
+
+    :param folder: made with the first key; then a marker in it tells it from an empty mount point.
+    """
+
+    MARKER = "nursecare-chat-keys"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def get(self, thread_id: int) -> bytes | None:
+        try:
+            key = self._file(thread_id).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise KeyStoreUnavailable(type(error).__name__, error.errno) from None
+        if len(key) != KEY_BYTES:
+            raise KeyStoreUnavailable("KeyDamaged")
+        return key
+
+    def make(self, thread_id: int) -> bytes:
+        """Whole or not at all, and of two at once one, however the process ends."""
+        if (key := self.get(thread_id)) is not None:
+            return key
+        key, file = os.urandom(KEY_BYTES), self._file(thread_id)
+        part = file.with_suffix(f".{os.urandom(4).hex()}")
+        try:
+            if not (self._folder / self.MARKER).exists():
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                (self._folder / self.MARKER).touch(mode=0o600)
+            _write(part, key)
+            with suppress(FileExistsError):
+                os.link(part, file)
+            part.unlink()
+            _sync(self._folder)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise KeyStoreUnavailable(type(error).__name__, error.errno) from None
+        return self.get(thread_id) or key
+
+    def destroy(self, thread_id: int) -> None:
+        try:
+            self._file(thread_id).unlink(missing_ok=True)
+            if self._folder.exists():
+                _sync(self._folder)
+        except OSError as error:
+            raise KeyStoreUnavailable(type(error).__name__, error.errno) from None
+
+    def check(self) -> None:
+        if not (self._folder / self.MARKER).is_file():
+            raise KeyStoreUnavailable("FolderMissing")
+
+    def _file(self, thread_id: int) -> Path:
+        return self._folder / f"{int(thread_id)}.key"
+
+
+def _write(file: Path, data: bytes) -> None:
+    descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        os.write(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(folder: Path) -> None:
+    """Make what was linked and unlinked in it durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Sealing:
+    """Seals what people write and where they are, AES-GCM under the thread's key (NIST SP 800-38D).
+
+    :param store: ``None`` to store in the clear; what was sealed earlier stays unreadable then.
+    """
+
+    def __init__(self, store: KeyStore | None) -> None:
+        self.store = store
+
+    def seal(self, thread_id: int, seq: int, content: dict[str, Any]) -> dict[str, Any]:
+        """``content`` as the row has it. Called while the thread's row is locked open, so that no key is made behind a
+        close.
+
+        :raises KeyStoreUnavailable: if there is no key to be had; nothing is stored in the clear instead.
+        """
+        inner = {name: content[name] for name in SEALED if content.get(name) is not None}
+        if self.store is None or not inner:
+            return content
+        nonce = os.urandom(NONCE_BYTES)
+        text, key = json.dumps(inner).encode(), self.store.make(thread_id)
+        sealed = AESGCM(key).encrypt(nonce, text, _bound_to(thread_id, seq))
+        return {**content, **dict.fromkeys(SEALED), "sealed": VERSION + nonce + sealed}
+
+    def reveal(self, rows: Iterable[Any]) -> Sequence[Any]:
+        """The rows with their content; without it where the key is gone.
+
+        :raises KeyStoreUnavailable: if the keys cannot be looked at now.
+        """
+        keys: dict[int, bytes | None] = {}
+        return [row if row.sealed is None else self._revealed(row, keys) for row in rows]
+
+    def _revealed(self, row: Any, keys: dict[int, bytes | None]) -> Any:
+        if row.thread_id not in keys:
+            keys[row.thread_id] = None if self.store is None else self.store.get(row.thread_id)
+        key, shown = keys[row.thread_id], SimpleNamespace(**row._mapping)
+        if key is not None:
+            start = len(VERSION)
+            nonce, sealed = row.sealed[start : start + NONCE_BYTES], row.sealed[start + NONCE_BYTES :]
+            with suppress(InvalidTag):  # somebody moved it here from another message
+                inner = AESGCM(key).decrypt(nonce, sealed, _bound_to(row.thread_id, row.seq))
+                vars(shown).update(json.loads(inner))
+        return shown
+
+    def has_key(self, thread_id: int) -> bool:
+        """Whether the thread has a key that :meth:`destroy` destroys."""
+        return self.store is not None and self.store.get(thread_id) is not None
+
+    def destroy(self, thread_id: int) -> None:
+        if self.store is not None:
+            self.store.destroy(thread_id)
+
+
+def _bound_to(thread_id: int, seq: int) -> bytes:
+    return f"{thread_id}|{seq}|{FIELD}".encode()
+
+
+def choose(url: str, instance_path: str) -> KeyStore | None:
+    """The store that ``CHAT_KEYSTORE_URL`` names; ``file://`` is a folder in the instance folder."""
+    if not url:
+        return None
+    return FileKeyStore(Path(unquote(urlsplit(url).path) or Path(instance_path, "chat-keys")))
