@@ -19,6 +19,7 @@ from redis.retry import Retry
 from . import fork
 from .errors import RateLimited
 from .keys import wire
+from .redis_pool import make_pool
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ TIMEOUT = 0.2
 PAUSE = 5.0
 """Seconds for which a Redis that did not answer is not asked again."""
 
-CONNECTIONS = 4
+CONNECTIONS = 16
 """To Redis, for counting; each is needed for a fraction of a millisecond."""
 
 
@@ -116,12 +117,13 @@ def _ask(limiter: MovingWindowRateLimiter, rate: RateLimitItem, key: tuple[str, 
     return max(1, math.ceil(limiter.get_window_stats(rate, *key).reset_time - time.time()))
 
 
-def _pool(url: str) -> redis.BlockingConnectionPool:
-    return redis.BlockingConnectionPool.from_url(
+def _pool(url: str) -> Any:
+    return make_pool(
+        "CHAT_TRANSPORT_URL",
         url,
+        redis.BlockingConnectionPool,
         max_connections=CONNECTIONS,
         timeout=TIMEOUT,
-        protocol=2,
         socket_connect_timeout=TIMEOUT,
         socket_timeout=TIMEOUT,
         retry=Retry(NoBackoff(), 0),

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
-from ..errors import DatabaseError, StorageUnavailable
+from ..errors import DatabaseError, NotFound, StorageUnavailable
 from ..metrics import Metrics
 from ..models import ChatModels, now, utcnow
 from ..signals import Emit, thread_purged
@@ -91,14 +91,28 @@ class Purges:
         """Ask a worker to look at a thread now."""
         self._wake(thread_id, 0)
 
-    def due(self, request_id: Any = None) -> list[int]:
-        """The threads (of one request) whose purge waits for an attempt now and that no living worker has leased."""
+    def due(self) -> list[int]:
+        """The threads whose purge waits for an attempt now and that no living worker has leased."""
         purges = self._purges
         query = sa.select(purges.c.thread_id).where(self._is_due()).order_by(purges.c.next_attempt_at)
-        if request_id is not None:
-            query = query.where(purges.c.request_id == request_id)
         with self._database.read() as connection:
             return list(connection.scalars(query))
+
+    def unsettled(self, thread_id: int | None, request_id: Any = None) -> list[int]:
+        """The one thread of this id or request, whenever its next attempt is; empty if nothing is left of it.
+
+        :raises NotFound: if no such thread was closed.
+        """
+        purges = self._purges
+        query = sa.select(purges.c.thread_id, purges.c.state)
+        for column, wanted in ((purges.c.thread_id, thread_id), (purges.c.request_id, request_id)):
+            if wanted is not None:
+                query = query.where(column == wanted)
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise NotFound("No such chat was closed.")
+        return [] if row.state == FINAL else [row.thread_id]
 
     def settled(self, connection: Connection, thread_ids: Iterable[int]) -> list[int]:
         """Those of ``thread_ids`` of which nothing is left."""
@@ -110,14 +124,16 @@ class Purges:
         """Attempt everything that is due, whoever lost it (C36); the number of purges finished."""
         return sum(self.run(thread_id) for thread_id in self.due())
 
-    def run(self, thread_id: int) -> bool:
+    def run(self, thread_id: int, *, early: bool = False) -> bool:
         """One attempt, if it is due and free; whether the purge is finished by it.
+
+        :param early: now, whenever it would be due.
 
         A failure is put into the row and tried again later (C38), never raised.
         """
         owner, lease = uuid.uuid4().hex, None
         try:
-            lease = self._lease(thread_id, owner)
+            lease = self._lease(thread_id, owner, early)
             if lease is None:
                 return False
             deleted = self._erase_media(thread_id, owner)
@@ -146,17 +162,18 @@ class Purges:
             self._emit(thread_purged, thread_id=thread_id, request_id=lease.request_id)
         return True
 
-    def _is_due(self) -> sa.ColumnElement[bool]:
+    def _is_due(self, early: bool = False) -> sa.ColumnElement[bool]:
         purges = self._purges
         free = purges.c.lease_until.is_(None) | (purges.c.lease_until <= now())
-        return (purges.c.next_attempt_at <= now()) & free
+        wanted = purges.c.next_attempt_at.is_not(None) if early else purges.c.next_attempt_at <= now()
+        return wanted & free
 
-    def _lease(self, thread_id: int, owner: str) -> Row[Any] | None:
+    def _lease(self, thread_id: int, owner: str, early: bool = False) -> Row[Any] | None:
         """Take the purge for :data:`LEASE` seconds of the database's clock; ``attempts`` counts this one."""
         purges = self._purges
         take = (
             purges.update()
-            .where(purges.c.thread_id == thread_id, self._is_due())
+            .where(purges.c.thread_id == thread_id, self._is_due(early))
             .values(lease_owner=owner, lease_until=utcnow(LEASE), attempts=purges.c.attempts + 1)
             .returning(purges)
         )

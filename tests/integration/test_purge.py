@@ -329,7 +329,8 @@ def test_purge_command(bench: Workbench, client_api: Api, thread: int) -> None:
     client_api.close(thread)
     run = bench.app.test_cli_runner().invoke
     assert f"thread {thread} is due" in run(args=["chat", "purge", "--dry-run"]).output
-    assert "0 of 0 purged" in run(args=["chat", "purge", "--thread", "999"]).output
+    unknown = run(args=["chat", "purge", "--thread", "999"])
+    assert (unknown.exit_code, "No such chat was closed" in unknown.output) == (1, True)
     done = run(args=["chat", "purge"])
     assert (done.exit_code, "1 of 1 purged" in done.output) == (0, True)
     assert "Nothing is due" in run(args=["chat", "purge", "--dry-run"]).output

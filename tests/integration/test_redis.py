@@ -8,12 +8,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
+from nursecare_chat import rates
 from nursecare_chat.background import Background
 from nursecare_chat.errors import ConfigurationError
 from nursecare_chat.stream import hub as hub_module
@@ -245,6 +247,99 @@ def test_rates_while_redis_is_away(make_bench: Callable[..., Workbench], server:
     bench.state.rates._away_until = 0.001  # the pause is over
     assert [api.say(thread).status_code for _ in range(4)] == [200] * 3 + [429]
     assert server.command("KEYS", "*")
+
+
+def test_a_redis_that_is_away_is_not_asked_each_time(
+    make_bench: Callable[..., Workbench], server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C13, C31: one request in five seconds finds out that Redis hangs; one ring in one second does."""
+    bench = make_bench("reference", CHAT_TRANSPORT_URL=server.url, CHAT_RATE_POST="100/minute")
+    api = bench.login("client")
+    thread = api.open(1).get_json()["threadId"]
+    asked: list[str] = []
+
+    def noting(pool: Any, what: str) -> None:
+        real = pool.get_connection
+
+        def get_connection(*arguments: Any, **options: Any) -> Any:
+            asked.append(what)
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(pool, "get_connection", get_connection)
+
+    noting(bench.state.rates._pool, "rates")
+    noting(bench.state.doorbell._pool, "rings")
+    monkeypatch.setattr(rates, "PAUSE", 60)
+    monkeypatch.setattr(redis_doorbell, "PAUSE", 60)
+    server.hang()
+    assert [api.say(thread).status_code for _ in range(10)] == [200] * 10
+    assert bench.state.doorbell._background.flush(10)
+    server.resume()
+    assert (asked.count("rates"), asked.count("rings")) == (1, 1)
+
+
+@pytest.mark.parametrize("key", ["CHAT_TRANSPORT_URL", "CHAT_QUEUE_URL"])
+@pytest.mark.parametrize("options", ["?bogus=1", "?ssl_cert_reqs=none", "?socket_timeout=x", "?db=x"])
+def test_an_option_that_no_connection_takes(make_bench: Callable[..., Workbench], key: str, options: str) -> None:
+    """C5: stops the start, with the key; later it would fail every post."""
+    with pytest.raises(ConfigurationError, match=key) as raised:
+        make_bench(**{key: f"redis://:hunter2@127.0.0.1:1/0{options}"})
+    assert "hunter2" not in raised.value.message
+
+
+def test_options_that_would_make_the_listener_deaf(make_bench: Callable[..., Workbench], server: Server) -> None:
+    """C31: what is understood is ours to say."""
+    url = f"{server.url}?decode_responses=true&protocol=3&health_check_interval=1"
+    heard: list[Ring] = []
+    benches = [make_bench("reference", CHAT_TRANSPORT_URL=url) for _ in range(2)]
+    benches[0].state.doorbell.listen(heard.append)
+    benches[0].state.doorbell.watch(1)
+    eventually(lambda: server.listeners(1) == 1)
+    benches[1].state.doorbell.ring(Ring("message", thread=1, seq=5))
+    eventually(lambda: heard == [Ring("message", thread=1, seq=5)])
+    benches[0].state.doorbell.unwatch(1)
+
+
+def test_no_thread_to_listen_with(
+    make_bench: Callable[..., Workbench], server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C31: streams go on by polling, and the next one tries again."""
+    doorbell = make_bench("reference", CHAT_TRANSPORT_URL=server.url).state.doorbell
+    real, short = threading.Thread.start, [True]
+
+    def start(thread: threading.Thread) -> None:
+        if short and thread.name.endswith("doorbell"):
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    doorbell.watch(1)
+    doorbell.unwatch(1)
+    doorbell.watch(2)
+    short.clear()
+    doorbell.watch(3)
+    eventually(lambda: server.listeners(2) == server.listeners(3) == 1)
+    doorbell.unwatch(2)
+    doorbell.unwatch(3)
+
+
+@pytest.mark.parametrize("transport", ["memory", "redis"])
+def test_preloaded_and_patched_afterwards(tmp_path: Path, databases: Databases, server: Server, transport: str) -> None:
+    """C45: gunicorn's --preload loads the host before gevent patches the workers; many at once stop nothing."""
+    settings = {"CHAT_TRANSPORT_URL": server.url if transport == "redis" else "memory://"}
+    live = Live("gevent-preloaded", "reference-postgresql", tmp_path, databases, PATIENT | settings)
+    try:
+        thread = live.new_thread()
+        people = [live.login("client") for _ in range(8)]
+        readers = [person.listen(thread).wait_open() for person in people[:4]]
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda number: people[number % 8].say(thread), range(80)))
+        assert {answer.status_code for answer in answers} == {200}
+        for reader in readers:
+            assert [event.json["seq"] for event in reader.wait(80)] == list(range(1, 81))
+            reader.stop()
+    finally:
+        live.close()
 
 
 def test_a_forked_child_has_its_own(make_bench: Callable[..., Workbench], server: Server) -> None:
