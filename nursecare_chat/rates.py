@@ -56,7 +56,7 @@ class Rates:
         self._here: MovingWindowRateLimiter | None = None
         self._shared: MovingWindowRateLimiter | None = None
         self._away_until = 0.0
-        self._setup = threading.Lock()
+        self._lock = threading.Lock()
 
     def hit(self, what: str, user_id: Any) -> None:
         """Count one more.
@@ -69,7 +69,7 @@ class Rates:
         key = (what, str(wire(user_id)))
         wait = self._ask_redis(rate, key)
         if wait is None:
-            wait = _ask(self._in_memory(), rate, key)
+            wait = self._ask_memory(rate, key)
         if wait:
             raise RateLimited(headers={"Retry-After": str(wait)})
 
@@ -98,16 +98,16 @@ class Rates:
     def _in_redis(self) -> MovingWindowRateLimiter:
         if self._away_until:
             self._away_until = time.monotonic() + PAUSE  # one asks whether it is back, the others need not wait
-        with self._setup:
+        with self._lock:
             if self._shared is None:
                 storage = RedisStorage(self._url, connection_pool=self._pool, key_prefix="nursecare-chat")
                 self._shared = MovingWindowRateLimiter(storage)
             return self._shared
 
-    def _in_memory(self) -> MovingWindowRateLimiter:
-        with self._setup:  # not earlier: the storage starts a thread
-            self._here = self._here or MovingWindowRateLimiter(MemoryStorage())
-            return self._here
+    def _ask_memory(self, rate: RateLimitItem, key: tuple[str, ...]) -> int:
+        with self._lock:  # one at a time: two could start the same thread of the storage's, which raises
+            self._here = self._here or MovingWindowRateLimiter(MemoryStorage())  # not earlier: it starts a thread
+            return _ask(self._here, rate, key)
 
 
 def _ask(limiter: MovingWindowRateLimiter, rate: RateLimitItem, key: tuple[str, ...]) -> int:

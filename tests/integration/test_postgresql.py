@@ -26,6 +26,7 @@ from ..support.live import Live
 from ..support.postgres import Server
 
 REFERENCE = "reference-postgresql"
+pytestmark = pytest.mark.database("postgresql")
 SERIALIZABLE = {"options": "-c default_transaction_isolation=serializable"}
 
 
@@ -344,6 +345,7 @@ def test_what_the_host_says_about_the_network_stands(
         assert type(driver) is psycopg.Connection
 
 
+@pytest.mark.one_process
 def test_a_slow_lock_stops_nobody_else(live_servers: Callable[..., Live]) -> None:
     """C10, C45: in one gevent process 30 others post and read while posts to one thread wait for its row."""
     live = live_servers("gevent", REFERENCE)
@@ -360,6 +362,7 @@ def test_a_slow_lock_stops_nobody_else(live_servers: Callable[..., Live]) -> Non
         assert sorted(post.result(60).json()["seq"] for post in waiting) == [1, 2, 3]
 
 
+@pytest.mark.one_process
 def test_idle_streams_hold_no_connection(live_servers: Callable[..., Live]) -> None:
     """C10: a hundred of them, and nobody is in a transaction; the pool is no larger than it may be."""
     live = live_servers("gevent", REFERENCE, CHAT_MAX_STREAMS_PER_USER="off")
