@@ -17,7 +17,7 @@ from flask.cli import AppGroup
 
 from .config import parse_origins
 from .doctor import Patient, examine
-from .errors import ChatError, ConfigurationError, DatabaseError, NotClosed
+from .errors import ChatError, ConfigurationError, DatabaseError, NotClosed, NotFound
 from .install_migrations import install
 from .service.audit import Trace
 from .service.lookup import find
@@ -31,7 +31,7 @@ chat_cli = AppGroup("chat", help="The request chat: migrations, worker, purges."
 def _plain_errors() -> Iterator[None]:
     try:
         yield
-    except DatabaseError as error:
+    except (DatabaseError, NotFound) as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -63,8 +63,8 @@ def worker(workers: int) -> None:
 
 
 @chat_cli.command("purge")
-@click.option("--thread", type=click.IntRange(1), help="Only this thread.")
-@click.option("--request", "request_id", help="Only the chat of this request.")
+@click.option("--thread", type=click.IntRange(1), help="Only this thread, whenever its next attempt is.")
+@click.option("--request", "request_id", help="Only the chat of this request, likewise.")
 @click.option("--dry-run", is_flag=True, help="Only say which purges are due.")
 def purge(thread: int | None, request_id: str | None, dry_run: bool) -> None:
     """Attempt every purge that is due, here and now."""
@@ -74,13 +74,14 @@ def purge(thread: int | None, request_id: str | None, dry_run: bool) -> None:
         raise click.ClickException(f"{request_id!r} is no id of a {state.models.request_model.__name__}.")
     failed = 0
     with _plain_errors():
-        due = [candidate for candidate in state.purges.due(key) if thread in (None, candidate)]
+        named = thread is not None or key is not None
+        due = state.purges.unsettled(thread, key) if named else state.purges.due()
         if dry_run:
             click.echo("\n".join(f"thread {candidate} is due" for candidate in due) or "Nothing is due.")
             return
         with click.progressbar(due, label="Purging") as bar:
             for candidate in bar:
-                failed += not state.purges.run(candidate)
+                failed += not state.purges.run(candidate, early=named)
     click.echo(f"{len(due) - failed} of {len(due)} purged.")
     if failed:
         raise click.ClickException(f"{failed} purge(s) failed or are another worker's; the log says why.")

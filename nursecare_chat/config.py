@@ -223,7 +223,8 @@ def load(config: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> 
         try:
             values[key] = parse(raw)
         except _Bad as bad:
-            shown = "…" if key in SECRETS and "@" in str(raw) else repr(raw)
+            hidden = key in SECRETS and re.search("[@?=;&]", str(raw))
+            shown = "…" if hidden else repr(raw)
             raise ConfigurationError(f"{key} is {shown}; accepted: {bad}.") from None
     enabled = values.pop("CHAT_ENABLED")
     fields = {key.removeprefix("CHAT_").lower(): value for key, value in values.items()}

@@ -256,9 +256,6 @@ def _transport(config: configuration.ChatConfig) -> tuple[Rates, Doorbell]:
         rates.release()
 
     background = Background("nursecare-chat_rings", idle=release)
-    try:
-        doorbell = RedisDoorbell(config.transport_url, background)
-        rates = Rates(limited, config.transport_url, used=lambda: background.submit(lambda: None))
-    except (ValueError, TypeError) as error:
-        raise ConfigurationError(f"CHAT_TRANSPORT_URL cannot be used: {error}") from None
+    doorbell = RedisDoorbell(config.transport_url, background)
+    rates = Rates(limited, config.transport_url, used=lambda: background.submit(lambda: None))
     return rates, doorbell

@@ -19,6 +19,7 @@ from redis.retry import Retry
 from . import fork
 from .errors import RateLimited
 from .keys import wire
+from .redis_pool import make_pool
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ TIMEOUT = 0.2
 PAUSE = 5.0
 """Seconds for which a Redis that did not answer is not asked again."""
 
-CONNECTIONS = 4
+CONNECTIONS = 16
 """To Redis, for counting; each is needed for a fraction of a millisecond."""
 
 
@@ -55,7 +56,7 @@ class Rates:
         self._here: MovingWindowRateLimiter | None = None
         self._shared: MovingWindowRateLimiter | None = None
         self._away_until = 0.0
-        self._setup = threading.Lock()
+        self._lock = threading.Lock()
 
     def hit(self, what: str, user_id: Any) -> None:
         """Count one more.
@@ -68,7 +69,7 @@ class Rates:
         key = (what, str(wire(user_id)))
         wait = self._ask_redis(rate, key)
         if wait is None:
-            wait = _ask(self._in_memory(), rate, key)
+            wait = self._ask_memory(rate, key)
         if wait:
             raise RateLimited(headers={"Retry-After": str(wait)})
 
@@ -97,16 +98,16 @@ class Rates:
     def _in_redis(self) -> MovingWindowRateLimiter:
         if self._away_until:
             self._away_until = time.monotonic() + PAUSE  # one asks whether it is back, the others need not wait
-        with self._setup:
+        with self._lock:
             if self._shared is None:
                 storage = RedisStorage(self._url, connection_pool=self._pool, key_prefix="nursecare-chat")
                 self._shared = MovingWindowRateLimiter(storage)
             return self._shared
 
-    def _in_memory(self) -> MovingWindowRateLimiter:
-        with self._setup:  # not earlier: the storage starts a thread
-            self._here = self._here or MovingWindowRateLimiter(MemoryStorage())
-            return self._here
+    def _ask_memory(self, rate: RateLimitItem, key: tuple[str, ...]) -> int:
+        with self._lock:  # one at a time: two could start the same thread of the storage's, which raises
+            self._here = self._here or MovingWindowRateLimiter(MemoryStorage())  # not earlier: it starts a thread
+            return _ask(self._here, rate, key)
 
 
 def _ask(limiter: MovingWindowRateLimiter, rate: RateLimitItem, key: tuple[str, ...]) -> int:
@@ -116,12 +117,13 @@ def _ask(limiter: MovingWindowRateLimiter, rate: RateLimitItem, key: tuple[str, 
     return max(1, math.ceil(limiter.get_window_stats(rate, *key).reset_time - time.time()))
 
 
-def _pool(url: str) -> redis.BlockingConnectionPool:
-    return redis.BlockingConnectionPool.from_url(
+def _pool(url: str) -> Any:
+    return make_pool(
+        "CHAT_TRANSPORT_URL",
         url,
+        redis.BlockingConnectionPool,
         max_connections=CONNECTIONS,
         timeout=TIMEOUT,
-        protocol=2,
         socket_connect_timeout=TIMEOUT,
         socket_timeout=TIMEOUT,
         retry=Retry(NoBackoff(), 0),

@@ -15,9 +15,9 @@ from flask import Flask
 from huey import Huey, MemoryHuey, RedisHuey, SqliteHuey, crontab
 from huey.constants import EmptyData
 from huey.storage import FileStorage, MemoryStorage, SqliteStorage
-from redis import ConnectionPool
 
 from .background import Background
+from .redis_pool import make_pool
 
 if TYPE_CHECKING:
     from .service.expiry import Expiry
@@ -48,6 +48,8 @@ def make_huey(url: str, instance_path: str) -> Huey:
     """The queue that ``CHAT_QUEUE_URL`` names; nothing is opened yet.
 
     ``memory://`` runs tasks at once in the process that enqueues them.
+
+    :raises ConfigurationError: if it cannot be used.
     """
     parts = urlsplit(url)
     if parts.scheme == "memory":
@@ -55,8 +57,7 @@ def make_huey(url: str, instance_path: str) -> Huey:
     if parts.scheme == "sqlite":
         path = Path(instance_path, parts.path.removeprefix("/") or "chat-queue.db")
         return SqliteHuey(QUEUE, filename=str(path), create_tables=False)
-    # What the URL says about timeouts has the last word.
-    pool = ConnectionPool.from_url(url, **TIMEOUTS)
+    pool = make_pool("CHAT_QUEUE_URL", url, **TIMEOUTS)
     return RedisHuey(QUEUE, connection_pool=pool, read_timeout=BLOCKING_POP)
 
 

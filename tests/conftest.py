@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,27 +12,31 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from .support import azurite
+from .support import azurite, cells, redis
+from .support.cells import Cell
 from .support.databases import Databases
 from .support.hosts import HOSTS, Api, Workbench
 from .support.live import Live
-from .support.redis import Databases as RedisDatabases
+from .support.servers import Process
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("chat", "What the hosts run on; without these each host has a cell of its own")
-    group.addoption("--transport", choices=("memory", "redis"), help="what carries rings and counts, for all hosts")
-    group.addoption("--processes", type=int, choices=(1, 2), help="how many serve each host, by turns")
+    cells.add_options(parser)
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: Any) -> str | None:
+    return Cell(config).name_of(val)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items[:], others = Cell(config).divide(items)
+    config.hook.pytest_deselected(items=others)
 
 
 def pytest_configure() -> None:
     """A shell that runs us in the background has us, and so every server that we start, ignore SIGINT."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-CELLS = {"foreign": ("redis", 2), "reference-postgresql": ("memory", 2), "foreign-postgresql": ("redis", 1)}
-"""What the hosts run on where the command line does not say; the others on memory, in one process."""
 
 
 @pytest.fixture(autouse=True)
@@ -48,15 +53,15 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
 
 
 @pytest.fixture(scope="session")
-def redis_databases() -> Iterator[RedisDatabases]:
+def redis_databases() -> Iterator[redis.Databases]:
     """A Redis with databases to take."""
-    databases = RedisDatabases()
+    databases = redis.Databases()
     yield databases
     databases.close()
 
 
 @pytest.fixture
-def redis_url(redis_databases: RedisDatabases) -> str:
+def redis_url(redis_databases: redis.Databases) -> str:
     """An empty Redis database."""
     return redis_databases.take()
 
@@ -76,33 +81,43 @@ def azure_accounts(azurite_accounts: azurite.Accounts) -> azurite.Accounts:
 
 
 @pytest.fixture
+def own_redis() -> Iterator[redis.Server]:
+    """A server of this test alone, to be killed."""
+    server = redis.Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def cell(request: pytest.FixtureRequest) -> Cell:
+    """What this test's hosts run on."""
+    cell = Cell(request.config)
+    marker = request.node.get_closest_marker("one_process")
+    if marker is not None and (cell.transport or "memory") in (marker.args or ("memory", "redis")):
+        cell.processes = 1
+    return cell
+
+
+@pytest.fixture
 def make_bench(
-    request: pytest.FixtureRequest, tmp_path: Path, databases: Databases, redis_databases: RedisDatabases
+    cell: Cell, tmp_path: Path, databases: Databases, redis_databases: redis.Databases
 ) -> Iterator[Callable[..., Workbench]]:
     """Make applications: ``make_bench("foreign", CHAT_MAX_TEXT=10)``."""
     benches: list[Workbench] = []
-    one_process = request.node.get_closest_marker("one_process") is not None
 
     def make(name: str = "reference", **config: Any) -> Workbench:
         folder = tmp_path / str(len(benches))
         folder.mkdir()
-        transport, processes = cell(request.config, name)
+        host = cell.host(name)
+        transport, processes = cell.bench(host)
         if transport == "redis" and "CHAT_TRANSPORT_URL" not in config:
             config["CHAT_TRANSPORT_URL"] = redis_databases.take()
-        benches.append(Workbench(HOSTS[name], folder, databases, config, 1 if one_process else processes))
+        benches.append(Workbench(HOSTS[host], folder, databases, config, processes))
         return benches[-1]
 
     yield make
     for bench in benches:
         bench.close()
-
-
-def cell(config: pytest.Config, host: str) -> tuple[str, int]:
-    """The transport of a host, and how many processes serve it."""
-    transport, processes = CELLS.get(host, ("memory", 1))
-    if host == "memory":  # its database is one connection of one process
-        return config.getoption("--transport") or transport, 1
-    return config.getoption("--transport") or transport, config.getoption("--processes") or processes
 
 
 @pytest.fixture(params=sorted(HOSTS))
@@ -147,17 +162,73 @@ def thread(client_api: Api) -> int:
     return thread
 
 
+@pytest.fixture
+def serve(
+    cell: Cell, tmp_path_factory: pytest.TempPathFactory, databases: Databases, redis_databases: redis.Databases
+) -> Callable[..., Live]:
+    """Start a server, which whoever calls closes: ``serve("gthread", "foreign", CHAT_MAX_TEXT="10")``."""
+
+    def start(kind: str, host: str = "reference", **env: str) -> Live:
+        if cell.transport == "redis":
+            env = {"CHAT_TRANSPORT_URL": redis_databases.take(), **env}
+        folder = tmp_path_factory.mktemp(kind)
+        return Live(kind, cell.host(host), folder, databases, env, cell.processes or 1)
+
+    return start
+
+
+@pytest.fixture
+def own_live(serve: Callable[..., Live]) -> Iterator[Callable[..., Live]]:
+    """Servers of this test alone, which may stop them."""
+    running: list[Live] = []
+
+    def start(kind: str, host: str = "reference", **env: str) -> Live:
+        running.append(serve(kind, host, **env))
+        return running[-1]
+
+    yield start
+    for live in running:
+        live.close()
+
+
 @pytest.fixture(scope="session")
-def live_servers(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Iterator[Callable[..., Live]]:
-    """Servers that tests share: one for each (kind, host, settings); every test takes a thread of its own there."""
+def _running(databases: Databases, redis_databases: redis.Databases) -> Iterator[dict[Any, Live]]:
+    """What :func:`live_servers` has started; ended before the services that it uses."""
     running: dict[Any, Live] = {}
-
-    def serve(kind: str, host: str = "reference", **env: str) -> Live:
-        key = (kind, host, *sorted(env.items()))
-        if key not in running:
-            running[key] = Live(kind, host, tmp_path_factory.mktemp(kind), databases, env)
-        return running[key]
-
-    yield serve
+    yield running
     for live in running.values():
         live.close()
+
+
+@pytest.fixture
+def live_servers(cell: Cell, serve: Callable[..., Live], _running: dict[Any, Live]) -> Callable[..., Live]:
+    """Servers that tests share: one for each (kind, host, settings); every test takes a thread of its own there."""
+
+    def find(kind: str, host: str = "reference", **env: str) -> Live:
+        key = (kind, host, cell.processes, *sorted(env.items()))
+        if key not in _running:
+            _running[key] = serve(kind, host, **env)
+        return _running[key]
+
+    return find
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Start programs of a bench's host: ``beside(bench, "-m", "flask", …)``."""
+    processes: list[Process] = []
+
+    def start(bench: Workbench, *arguments: str, **env: str) -> Process:
+        services = {
+            "NURSECARE_INSTANCE": str(bench.folder),
+            "NURSECARE_DATABASE_URL": bench.url,
+            "CHAT_STORAGE_URL": f"file://{bench.folder}/media",
+            "CHAT_QUEUE_URL": bench.state.config.queue_url,
+        }
+        log = tmp_path / f"process-{len(processes)}.log"
+        processes.append(Process([sys.executable, *arguments], log, services | env))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.end()

@@ -17,6 +17,7 @@ from sqlalchemy import Row
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.routing import RoutingException
 
+from .. import fork
 from ..config import is_enabled
 from ..errors import (
     BadRequest,
@@ -50,6 +51,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 def before_request() -> Response | None:
     if not is_enabled(current_app.config):
         raise Disabled()
+    fork.notice_patching()
     if request.method == "OPTIONS" and (allowed := allowed_methods()):
         # A CORS preflight carries no cookie. Flask's own answer finds no methods beside a rule that takes them all.
         return Response(headers={"Allow": ", ".join([*allowed, "OPTIONS"])})

@@ -16,7 +16,7 @@ from ..service.backlog import read_backlog
 from .findings import Finding, Patient
 
 REDIS = {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": None}
-LOGGING = ("log_statement", "log_min_duration_statement", "log_parameter_max_length")
+LOGGING = ("log_statement", "log_min_duration_statement", "log_parameter_max_length", "log_error_verbosity")
 SILENT = 90
 """Seconds after which a worker is taken for gone; it gives a sign of life every 20."""
 
@@ -38,6 +38,11 @@ def database(patient: Patient) -> Iterator[Finding]:
         "database", "warning", "PostgreSQL keeps erased rows in its heap, WAL and backups for a while.",
         "Encrypt its disks, and let archived WAL and backups expire.",
     )  # fmt: skip
+    if logs["log_error_verbosity"] != "terse":
+        yield Finding(
+            "database", "warning", "PostgreSQL's log quotes rows in the DETAIL of statements that fail.",
+            "Set log_error_verbosity = terse there, and keep its log as private as the chat.",
+        )  # fmt: skip
     logged = logs["log_statement"] in ("mod", "all") or logs["log_min_duration_statement"] not in ("-1", None)
     if logged and logs["log_parameter_max_length"] not in ("0", "0B"):
         shown = ", ".join(f"{name} = {value}" for name, value in logs.items() if value is not None)

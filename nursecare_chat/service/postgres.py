@@ -23,6 +23,9 @@ STATEMENT_TIMEOUT = 10.0
 ANSWER_TIMEOUT = 12.0
 """Seconds for the server to answer any statement, reads and commits too; then the connection is given up."""
 
+PASSING = frozenset({"25006", "25P03"})
+"""SQLSTATEs that are no connection's end but pass all the same: read-only during a failover, idle for too long."""
+
 LIBPQ = ("psycopg", "psycopg2", "psycopg2cffi")
 
 NETWORK = {
@@ -36,8 +39,11 @@ NETWORK = {
 """Seconds, and milliseconds for the last: a machine that is gone is noticed. libpq's own defaults are two hours."""
 
 
-def own_engine(url: sa.URL, options: dict[str, Any]) -> Engine:
-    """An engine of ours. What the host says in its URL, its ``connect_args`` or the environment has the last word."""
+def own_engine(host: Engine, options: dict[str, Any]) -> Engine:
+    """An engine of ours. What the host says in its URL, its ``connect_args`` or the environment has the last word, and
+    so have its listeners that log in with a token or choose a schema.
+    """
+    url = host.url
     # Whatever the host or its database have as a default: what is read after a lock was waited for must be what
     # stands then, and a transaction must be one (C10).
     kept = {k: v for k, v in options.get("execution_options", {}).items() if k != "isolation_level"}
@@ -48,6 +54,10 @@ def own_engine(url: sa.URL, options: dict[str, Any]) -> Engine:
         defaults = {key: value for key, value in NETWORK.items() if key not in said}
         options["connect_args"] = {**defaults, **options.get("connect_args", {})}
     engine = sa.create_engine(url, **options)
+    for target, name in ((host.dialect, "do_connect"), (host.pool, "connect")):
+        for listener in getattr(target.dispatch, name):
+            if not (getattr(listener, "__module__", None) or "").startswith("sqlalchemy."):
+                sa.event.listen(engine, name, listener)
     if (engine.dialect.name, engine.dialect.driver) == ("postgresql", "psycopg"):
         sa.event.listen(engine, "do_connect", _connect)
     return engine

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
 from ..clock import Clock
-from ..errors import DatabaseError, StorageUnavailable
+from ..errors import DatabaseError, NotFound, StorageUnavailable
 from ..metrics import Metrics
 from ..models import ChatModels
 from ..signals import Emit, thread_purged
@@ -79,14 +79,28 @@ class Purges:
         """Ask a worker to look at a thread now."""
         self._wake(thread_id, 0)
 
-    def due(self, request_id: Any = None) -> list[int]:
-        """The threads (of one request) whose purge waits for an attempt now and that no living worker has leased."""
+    def due(self) -> list[int]:
+        """The threads whose purge waits for an attempt now and that no living worker has leased."""
         purges = self._purges
         query = sa.select(purges.c.thread_id).where(self._is_due()).order_by(purges.c.next_attempt_at)
-        if request_id is not None:
-            query = query.where(purges.c.request_id == request_id)
         with self._database.read() as connection:
             return list(connection.scalars(query))
+
+    def unsettled(self, thread_id: int | None, request_id: Any = None) -> list[int]:
+        """The one thread of this id or request, whenever its next attempt is; empty if nothing is left of it.
+
+        :raises NotFound: if no such thread was closed.
+        """
+        purges = self._purges
+        query = sa.select(purges.c.thread_id, purges.c.state)
+        for column, wanted in ((purges.c.thread_id, thread_id), (purges.c.request_id, request_id)):
+            if wanted is not None:
+                query = query.where(column == wanted)
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise NotFound("No such chat was closed.")
+        return [] if row.state == SETTLED else [row.thread_id]
 
     def settled(self, connection: Connection, thread_ids: Iterable[int]) -> list[int]:
         """Those of ``thread_ids`` of which nothing is left."""
@@ -98,14 +112,16 @@ class Purges:
         """Attempt everything that is due, whoever lost it (C36); the number of purges that came to their end."""
         return sum(self.run(thread_id) for thread_id in self.due())
 
-    def run(self, thread_id: int) -> bool:
+    def run(self, thread_id: int, *, early: bool = False) -> bool:
         """One attempt, if it is due and free; whether it did all that can be done now.
+
+        :param early: now, whenever it would be due.
 
         A failure is put into the row and tried again later (C38), never raised.
         """
         lease = None
         try:
-            lease = self._take(thread_id)
+            lease = self._take(thread_id, early)
             if lease is None:
                 return False
             row = self._erasure.run(lease)
@@ -117,15 +133,16 @@ class Purges:
         self._done(lease.row, row)
         return True
 
-    def _is_due(self) -> sa.ColumnElement[bool]:
-        return (self._purges.c.next_attempt_at <= self._clock.now()) & is_free(self._purges, self._clock)
+    def _is_due(self, early: bool = False) -> sa.ColumnElement[bool]:
+        at = self._purges.c.next_attempt_at
+        return (at.is_not(None) if early else at <= self._clock.now()) & is_free(self._purges, self._clock)
 
-    def _take(self, thread_id: int) -> Lease | None:
+    def _take(self, thread_id: int, early: bool = False) -> Lease | None:
         """Take the purge, by the database's clock; ``attempts`` counts this one."""
         purges = self._purges
         take = (
             purges.update()
-            .where(purges.c.thread_id == thread_id, self._is_due())
+            .where(purges.c.thread_id == thread_id, self._is_due(early))
             .values(lease_owner=uuid.uuid4().hex, lease_until=self._clock.utcnow(LEASE), attempts=purges.c.attempts + 1)
             .returning(purges)
         )

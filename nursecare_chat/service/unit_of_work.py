@@ -110,7 +110,7 @@ class Database:
         elif host.dialect.name == "sqlite":
             engine = sqlite.own_engine(host.url, options)
         else:
-            engine = postgres.own_engine(host.url, options)
+            engine = postgres.own_engine(host, options)
         engine.logger.setLevel(logging.WARNING)
         return engine
 
@@ -129,6 +129,7 @@ class Database:
         """
         engine = self.engine
         with translated(), self._turn if self._shared else nullcontext(), engine.connect() as connection:
+            postgres.limit(connection)  # a statement that is only given up here waits on in the server
             yield connection
 
     @contextmanager
@@ -207,6 +208,8 @@ def is_unreachable(error: Exception) -> bool:
     SQLite has one class for that and for a statement that is wrong; the code tells them apart.
     """
     original = getattr(error, "orig", None) or error
+    if getattr(original, "sqlstate", None) in postgres.PASSING:
+        return True
     return isinstance(error, UNREACHABLE) and getattr(original, "sqlite_errorname", None) != "SQLITE_ERROR"
 
 
@@ -226,6 +229,6 @@ def translate(error: Exception) -> DatabaseError:
         return DatabaseUnavailable(kind, state, NO_TABLES)
     if isinstance(error, (sa.exc.IntegrityError, sqlite3.IntegrityError)):
         return DatabaseConflict(kind, state)
-    if isinstance(error, UNREACHABLE):
+    if isinstance(error, UNREACHABLE) or state in postgres.PASSING:
         return DatabaseUnavailable(kind, state)
     return DatabaseError(kind, state)

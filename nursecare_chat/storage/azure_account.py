@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from azure.core.exceptions import AzureError, HttpResponseError
 from azure.storage.blob import BlobServiceClient, LinearRetry, generate_blob_sas
 
+from ..background import Background
 from ..errors import ConfigurationError, StorageUnavailable
 
 API_VERSION = "2024-05-04"
@@ -33,6 +34,9 @@ SKEW = 15 * 60
 
 KEY_LIFE = 12 * 3600
 """Seconds for which a delegation key is good besides the TTL of what it signs; renewed when half of them are over."""
+
+RENEW_PAUSE = 60
+"""Seconds between two attempts to renew a key that is good for some time yet."""
 
 LONGEST_TTL = 6 * 24 * 3600
 """Seconds. A delegation key lives for seven days at most, and nothing that it signed outlives it."""
@@ -147,6 +151,8 @@ class Service:
         self._client: BlobServiceClient | None = None
         self._key: Any = None
         self._key_ends = 0.0
+        self._renew_at = 0.0
+        self._renewals = Background("nursecare-chat_azure-key")
 
     @property
     def client(self) -> BlobServiceClient:
@@ -199,21 +205,25 @@ class Service:
 
         :raises StorageUnavailable: if there is neither.
         """
+        key, at = self._key, self._clock()
+        if key is not None and self._key_ends - at - ttl >= 1:
+            if self._key_ends - at - ttl < KEY_LIFE / 2 and at >= self._renew_at:
+                self._renew_at = at + RENEW_PAUSE
+                self._renewals.submit(lambda: self._new_key(at, ttl))  # nobody waits for that while the old one serves
+            return key
         with self._lock:
-            at = self._clock()
-            left = self._key_ends - at - ttl
-            if self._key is None or left < KEY_LIFE / 2:
-                ends = at + ttl + KEY_LIFE
-                try:
-                    with translated():
-                        self._key = self.client.get_user_delegation_key(
-                            datetime.fromtimestamp(int(at) - SKEW, UTC), datetime.fromtimestamp(int(ends), UTC)
-                        )
-                    self._key_ends = ends
-                except StorageUnavailable:
-                    if self._key is None or left < 1:
-                        raise
+            if self._key is None or self._key_ends - at - ttl < 1:
+                self._new_key(at, ttl)
             return self._key
+
+    def _new_key(self, at: float, ttl: int) -> Any:
+        ends = at + ttl + KEY_LIFE
+        with translated():
+            key = self.client.get_user_delegation_key(
+                datetime.fromtimestamp(int(at) - SKEW, UTC), datetime.fromtimestamp(int(ends), UTC)
+            )
+        self._key, self._key_ends = key, ends
+        return key
 
 
 @contextmanager

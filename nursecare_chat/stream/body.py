@@ -89,6 +89,7 @@ class StreamBody:
             except ChatError as error:
                 log.warning("chat stream replay failed: %s", error, extra={"chat": True, "threadId": stream.thread})
                 stream.take(DATABASE_PAUSE)
+                yield event.HEARTBEAT  # proxies give up what is silent
                 continue
             for piece in pieces(stream, entries):
                 if stream.ended:

@@ -14,14 +14,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from .. import fork
 from ..errors import ChatError
 from .doorbell import Doorbell, Ring
-from .interfaces import AccessCheck, Entry, Limits, LogReader, Meter
+from .interfaces import AccessCheck, Entry, Head, Limits, LogReader, Meter
 from .server import at_exit
 from .subscriber import Stream
 
@@ -99,9 +98,9 @@ class Hub:
             if not stream.worker.take():
                 return False
             streams = self._streams.setdefault(stream.thread, set())
-            if not streams:
-                self._doorbell.watch(stream.thread)
             streams.add(stream)
+            if len(streams) == 1:
+                self._doorbell.watch(stream.thread)
             self.meter.stream_opened()
             if self._disconnected.get(str(stream.user), 0.0) > stream.asked_at:
                 stream.cut()
@@ -188,7 +187,8 @@ class Hub:
                 if time.monotonic() >= next_poll:
                     threads = set(self._streams)
                     next_poll = time.monotonic() + POLL
-            self._attempt("delivery", self._drain, threads)
+            with self._attempted("delivery"), self._context():
+                self._drain(threads)
 
     def _drain(self, threads: set[int]) -> None:
         """Bring the live streams of these threads to their heads."""
@@ -201,24 +201,27 @@ class Hub:
                 live = [stream for stream in self._streams.get(thread, ()) if stream.live and not stream.ended]
             if thread not in heads:
                 self._cut(live, "thread_gone")
-                continue
-            head = heads[thread]
-            while live:
-                start = min(stream.position for stream in live)
-                if start >= head.last_seq:
-                    break
-                entries = self.reader.after(thread, start, PAGE)
-                if not entries:
-                    break
-                live = [stream for stream in live if self._push_all(stream, entries)]
-                self.meter.delivered(entry.committed_at for entry in entries)
-            if head.farewell is not None:
-                for stream in live:
-                    if stream.position >= head.last_seq and not stream.ended:
-                        if stream.push(head.farewell):
-                            stream.finish()
-                        else:
-                            stream.fall_behind()
+            elif live:
+                with self._attempted("delivery"):  # what fails for one thread must not hold up the others
+                    self._bring(live, thread, heads[thread])
+
+    def _bring(self, live: list[Stream], thread: int, head: Head) -> None:
+        while live:
+            start = min(stream.position for stream in live)
+            if start >= head.last_seq:
+                break
+            entries = self.reader.after(thread, start, PAGE)
+            if not entries:
+                break
+            live = [stream for stream in live if self._push_all(stream, entries)]
+            self.meter.delivered(entry.committed_at for entry in entries)
+        if head.farewell is not None:
+            for stream in live:
+                if stream.position >= head.last_seq and not stream.ended:
+                    if stream.push(head.farewell):
+                        stream.finish()
+                    else:
+                        stream.fall_behind()
 
     def _push_all(self, stream: Stream, entries: list[Entry]) -> bool:
         for entry in entries:
@@ -242,16 +245,21 @@ class Hub:
                 streams = self._all()
                 if self._crew is not crew:
                     return
-            self._cut([stream for stream in streams if stream.worker.stopping()], "server_stops")
             now = time.monotonic()
-            for stream in streams:
-                if stream.client.gone():
-                    stream.cut()
-                elif stream.stuck(now):
-                    self._cut([stream], "not_reading")
+            with self._attempted("supervision"):
+                self._look_at(streams, now)
             if now >= next_check:
-                self._attempt("access check", self._check_access, streams)
+                with self._attempted("access check"), self._context():
+                    self._check_access(streams)
                 next_check = time.monotonic() + RECHECK
+
+    def _look_at(self, streams: list[Stream], now: float) -> None:
+        self._cut([stream for stream in streams if stream.worker.stopping()], "server_stops")
+        for stream in streams:
+            if stream.client.gone():
+                stream.cut()
+            elif stream.stuck(now):
+                self._cut([stream], "not_reading")
 
     def _check_access(self, streams: list[Stream]) -> None:
         try:
@@ -263,11 +271,11 @@ class Hub:
             raise
         self._cut([stream for stream in streams if (stream.user, stream.thread) in lost], "access_lost")
 
-    def _attempt(self, name: str, work: Callable[[Any], None], argument: Any) -> None:
+    @contextmanager
+    def _attempted(self, name: str) -> Iterator[None]:
         """Whatever fails here is tried again at the next turn; streams stay."""
         try:
-            with self._context():
-                work(argument)
+            yield
         except ChatError as error:
             log.warning("chat stream %s failed: %s", name, error, extra={"chat": True})
         except Exception as error:

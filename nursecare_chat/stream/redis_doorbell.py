@@ -19,6 +19,7 @@ from redis.retry import Retry
 
 from .. import fork
 from ..background import Background
+from ..redis_pool import make_pool
 from .doorbell import Ring
 
 log = logging.getLogger(__name__)
@@ -54,10 +55,9 @@ class RedisDoorbell:
     """
 
     def __init__(self, url: str, background: Background) -> None:
-        # RESP 2 does all that is needed here, and every Redis and Valkey speaks it.
-        self._pool = redis.ConnectionPool.from_url(
+        self._pool = make_pool(
+            "CHAT_TRANSPORT_URL",
             url,
-            protocol=2,
             socket_connect_timeout=TIMEOUT,
             socket_timeout=TIMEOUT,
             retry=Retry(NoBackoff(), 0),
@@ -126,9 +126,14 @@ class RedisDoorbell:
         bell, self._waker = socket.socketpair()
         for end in (bell, self._waker):
             end.setblocking(False)
-        threading.Thread(
-            target=self._listen, args=(bell, self._waker), name="nursecare-chat_doorbell", daemon=True
-        ).start()
+        name, ends = "nursecare-chat_doorbell", (bell, self._waker)
+        try:
+            threading.Thread(target=self._listen, args=ends, name=name, daemon=True).start()
+        except RuntimeError as error:  # no more threads to be had: polling finds it all, the next stream tries again
+            self._waker = None
+            self._lost(error)
+            for end in ends:
+                end.close()
 
     def _listen(self, bell: socket.socket, waker: socket.socket) -> None:
         """Until no stream is left; in the meantime whatever breaks is set up anew."""
@@ -138,7 +143,7 @@ class RedisDoorbell:
                 connection, failed = self._pool.connection_class(**self._pool.connection_kwargs), False
                 try:
                     self._attend(connection, bell, waker)
-                except (redis.RedisError, OSError) as error:
+                except Exception as error:  # whatever a wrong setting makes of it, others come after it
                     failed = True
                     self._lost(error)
                 finally:
@@ -228,7 +233,7 @@ def parse(body: bytes) -> Ring | None:
 
 
 def _wake(waker: socket.socket) -> None:
-    with suppress(BlockingIOError):  # so full that it wakes all the same
+    with suppress(OSError):  # so full that it wakes all the same, or its thread is just ending
         waker.send(b"\0")
 
 

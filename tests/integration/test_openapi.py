@@ -239,6 +239,7 @@ def test_every_answer_is_as_it_says(bench: Workbench) -> None:
     assert {name for name, status in says.seen if status < 300} == set(every)
 
 
+@pytest.mark.one_process("memory")
 def test_a_rate_that_is_exceeded(make_bench: Callable[..., Workbench]) -> None:
     """C28, C13: 429 with the seconds to wait, on each route that is limited."""
     bench = make_bench(CHAT_RATE_OPEN="1/hour", CHAT_RATE_POST="1/hour", CHAT_RATE_UPLOAD="1/hour")

@@ -26,6 +26,7 @@ from ..support.live import Live
 from ..support.postgres import Server
 
 REFERENCE = "reference-postgresql"
+pytestmark = pytest.mark.database("postgresql")
 SERIALIZABLE = {"options": "-c default_transaction_isolation=serializable"}
 
 
@@ -251,19 +252,80 @@ def test_it_hangs_in_mid_transaction(bench_on: Workbench, own_server: Server, mo
 
 
 def test_a_statement_that_takes_too_long(make_bench: Callable[..., Workbench], monkeypatch: pytest.MonkeyPatch) -> None:
-    """C10, C13: the server ends it in a write, we ourselves in a read; nothing of it stays with the connection."""
+    """C10, C13: the server ends it, or we do; nothing of that stays with the connection."""
     monkeypatch.setattr("nursecare_chat.service.postgres.STATEMENT_TIMEOUT", 0.2)
     database = make_bench(REFERENCE).state.database
     sleep = sa.select(sa.func.pg_sleep(30))
     with pytest.raises(DatabaseUnavailable) as raised, database.write() as unit:
         unit.connection.execute(sleep)
     assert raised.value.sqlstate == "57014"
-    with database.read() as connection:
+    with database.engine.connect() as connection:
         names = ("statement_timeout", "lock_timeout")
         assert [connection.scalar(sa.select(sa.func.current_setting(name))) for name in names] == ["0", "0"]
+    with pytest.raises(DatabaseUnavailable), database.read() as connection:
+        connection.execute(sleep)
+    monkeypatch.setattr("nursecare_chat.service.postgres.STATEMENT_TIMEOUT", 60)
     monkeypatch.setattr("nursecare_chat.service.postgres.ANSWER_TIMEOUT", 0.2)
     with pytest.raises(DatabaseUnavailable), database.read() as connection:
         connection.execute(sleep)
+
+
+def test_reads_that_are_given_up_wait_nowhere(make_bench: Callable[..., Workbench], monkeypatch: Any) -> None:
+    """C10, C13: a table that a migration has locked costs 503s, and no connection of the server's stays behind."""
+    for name in ("LOCK_TIMEOUT", "STATEMENT_TIMEOUT"):
+        monkeypatch.setattr(postgres, name, 0.3)
+    bench = make_bench(REFERENCE)
+    person = bench.login("client")
+    thread = person.open(1).get_json()["threadId"]
+    with connect(sa.make_url(bench.url)) as blocker, connect(sa.make_url(bench.url)) as watcher:
+        blocker.autocommit = False
+        blocker.execute("LOCK TABLE chat_threads, chat_messages IN ACCESS EXCLUSIVE MODE")
+        assert [person.thread(thread).status_code for _ in range(3)] == [503] * 3
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        assert watcher.execute(waiting).fetchone() == (0,)
+    assert person.thread(thread).status_code == 200
+
+
+@pytest.mark.one_process
+def test_a_server_that_takes_no_writes(make_bench: Callable[..., Workbench]) -> None:
+    """C13: as during a failover: 503 to try again, and reading goes on."""
+    bench = make_bench(REFERENCE)
+    person = bench.login("client")
+    thread = person.open(1).get_json()["threadId"]
+    with connect(sa.make_url(bench.url)) as operator:
+        for value, status in (("on", 503), ("off", 200)):
+            (name,) = operator.execute("SELECT current_database()").fetchone() or ()
+            operator.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = {value}')
+            bench.state.database.dispose()
+            answer = person.say(thread)
+            assert (answer.status_code, answer.headers.get("Retry-After")) == (status, "1" if status == 503 else None)
+            assert person.thread(thread).status_code == 200
+
+
+@pytest.mark.one_process
+def test_a_host_that_logs_in_by_an_event(make_bench: Callable[..., Workbench]) -> None:
+    """C7, C10: a token in place of a password, a schema: what the host's engine does our own does, too."""
+    bench = make_bench(REFERENCE)
+    with bench.app.app_context():
+        engine = bench.host.db.engine
+    seen: list[str] = []
+
+    def log_in(dialect: Any, record: Any, args: Any, options: dict[str, Any]) -> None:
+        options["application_name"] = "by-token"
+
+    def prepare(connection: Any, record: Any) -> None:
+        seen.append(connection.info.parameter_status("application_name"))
+
+    sa.event.listen(engine, "do_connect", log_in)
+    sa.event.listen(engine, "connect", prepare)
+    bench.state.database.dispose()
+    bench.state.database._engine = None
+    with bench.state.database.read() as connection:
+        assert connection.scalar(sa.text("SHOW application_name")) == "by-token"
+        assert type(connection.connection.driver_connection).__name__ == "ImpatientConnection"
+    assert seen == ["by-token"]
 
 
 @pytest.mark.parametrize("said", [{}, {"connect_timeout": 77, "keepalives": 0}])
@@ -283,6 +345,7 @@ def test_what_the_host_says_about_the_network_stands(
         assert type(driver) is psycopg.Connection
 
 
+@pytest.mark.one_process
 def test_a_slow_lock_stops_nobody_else(live_servers: Callable[..., Live]) -> None:
     """C10, C45: in one gevent process 30 others post and read while posts to one thread wait for its row."""
     live = live_servers("gevent", REFERENCE)
@@ -299,6 +362,7 @@ def test_a_slow_lock_stops_nobody_else(live_servers: Callable[..., Live]) -> Non
         assert sorted(post.result(60).json()["seq"] for post in waiting) == [1, 2, 3]
 
 
+@pytest.mark.one_process
 def test_idle_streams_hold_no_connection(live_servers: Callable[..., Live]) -> None:
     """C10: a hundred of them, and nobody is in a transaction; the pool is no larger than it may be."""
     live = live_servers("gevent", REFERENCE, CHAT_MAX_STREAMS_PER_USER="off")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from nursecare_chat.testing import advance
 
 from ..support.hosts import Api, Workbench
 from ..support.live import Live
+from ..support.receipts import receipts, wait_settled
 from ..support.servers import Process
 
 CANARY = "canary-7c1d"
@@ -53,11 +52,6 @@ def rows(bench: Workbench, table: str) -> list[Any]:
         return list(connection.execute(sa.select(getattr(bench.state.models, table))).all())
 
 
-def purge_of(bench: Workbench, thread: int) -> Any:
-    (row,) = [row for row in rows(bench, "purges") if row.thread_id == thread]
-    return row
-
-
 def test_close_puts_down_the_purge_in_its_own_transaction(bench: Workbench, client_api: Api, thread: int) -> None:
     """C36: with the queue out of reach, the close answers 200 and the row is there for the sweep."""
 
@@ -66,7 +60,7 @@ def test_close_puts_down_the_purge_in_its_own_transaction(bench: Workbench, clie
 
     bench.state.purges._wake = fail
     assert client_api.close(thread).status_code == 200
-    purge = purge_of(bench, thread)
+    purge = receipts(bench)[thread]
     assert (purge.state, purge.attempts, purge.request_id) == ("requested", 0, 1)
     assert bench.state.purges.due() == [thread]
 
@@ -91,7 +85,7 @@ def test_purge_redacts_and_leaves_a_receipt(bench: Workbench, client_api: Api, t
     for old, new in zip(before, after, strict=True):
         for name, value in new._mapping.items():
             assert value == (old._mapping[name] if name in KEPT else None), name
-    purge = purge_of(bench, thread)
+    purge = receipts(bench)[thread]
     assert (purge.state, purge.attempts, purge.rows_redacted, purge.lease_owner) == ("settled", 1, 2, None)
     assert purge.closed_at <= purge.purged_at <= purge.settled_at
     listed = client_api.messages(thread).get_json()["messages"]
@@ -107,7 +101,7 @@ def test_redaction_can_be_switched_off(make_bench: Callable[..., Workbench], hos
     thread = api.open(1).get_json()["threadId"]
     api.say(thread, "stays")
     api.close(thread)
-    assert purge_of(bench, thread).state == "settled"
+    assert receipts(bench)[thread].state == "settled"
     assert rows(bench, "messages")[0].text == "stays"
 
 
@@ -123,7 +117,7 @@ def test_a_long_thread_is_redacted_in_steps(
     client_api.close(thread)
     assert bench.state.purges.sweep() == 1
     assert [row.text for row in rows(bench, "messages") if row.text] == ["elsewhere"]
-    assert purge_of(bench, thread).rows_redacted == 22
+    assert receipts(bench)[thread].rows_redacted == 22
 
 
 def test_a_lease_keeps_others_out_until_it_ends(bench: Workbench, client_api: Api, thread: int) -> None:
@@ -138,7 +132,7 @@ def test_a_lease_keeps_others_out_until_it_ends(bench: Workbench, client_api: Ap
     assert purges.sweep() == 0
     advance(bench.app, 3)
     assert purges.sweep() == 1
-    assert (purge_of(bench, thread).state, purge_of(bench, thread).attempts) == ("settled", 2)
+    assert (receipts(bench)[thread].state, receipts(bench)[thread].attempts) == ("settled", 2)
 
 
 def test_a_worker_that_lost_its_lease_writes_nothing(bench: Workbench, client_api: Api, thread: int) -> None:
@@ -173,7 +167,7 @@ def test_failures_are_counted_in_the_database(
     seen = []
     for _ in range(7):
         assert not purges.run(thread)
-        row = purge_of(bench, thread)
+        row = receipts(bench)[thread]
         with database.read() as connection:
             now = connection.scalar(sa.select(utcnow()))
         wait = (row.next_attempt_at - now).total_seconds()
@@ -192,9 +186,10 @@ def test_failures_are_counted_in_the_database(
     assert {record.getMessage() for record in alerts} == {"chat purge stalled"}
     database.erase_free_space = real
     assert purges.sweep() == 1
-    assert purge_of(bench, thread).state == "settled"
+    assert receipts(bench)[thread].state == "settled"
 
 
+@pytest.mark.database("sqlite")
 @pytest.mark.parametrize("journal", ["delete", "wal"])
 def test_no_byte_is_left_in_the_files(
     make_bench: Callable[..., Workbench], caplog: pytest.LogCaptureFixture, journal: str
@@ -248,23 +243,12 @@ def live(request: pytest.FixtureRequest, live_servers: Callable[..., Live]) -> L
 
 
 @pytest.fixture
-def worker_of() -> Iterator[Callable[[Live], Process]]:
-    workers: list[Process] = []
-
+def worker_of(beside: Callable[..., Process]) -> Callable[[Live], Process]:
     def start(live: Live) -> Process:
-        folder = live.bench.folder
-        workers.append(
-            Process(
-                [sys.executable, "-m", "flask", "--app", live.bench.host.wsgi, "chat", "worker"],
-                folder / f"worker-{len(workers)}.log",
-                {"NURSECARE_INSTANCE": str(folder), "NURSECARE_DATABASE_URL": live.bench.url},
-            )
-        )
-        return workers[-1]
+        command = ("-m", "flask", "--app", live.bench.host.wsgi, "chat", "worker")
+        return beside(live.bench, *command, CHAT_QUEUE_URL="sqlite://", CHAT_STORAGE_URL="file://")
 
-    yield start
-    for worker in workers:
-        worker.end()
+    return start
 
 
 def close_some(live: Live, count: int) -> list[int]:
@@ -277,14 +261,6 @@ def close_some(live: Live, count: int) -> list[int]:
     return threads
 
 
-def wait_settled(bench: Workbench, thread: int, seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while (row := purge_of(bench, thread)).state != "settled":
-        assert time.monotonic() < deadline, row
-        time.sleep(0.1)
-    return row
-
-
 def test_worker_erases_after_a_close(live: Live, worker_of: Callable[[Live], Process]) -> None:
     """C36, C42: `flask chat worker` on the SQLite queue; ends with 0 on SIGINT and on SIGTERM."""
     for signum in (signal.SIGINT, signal.SIGTERM):
@@ -294,7 +270,8 @@ def test_worker_erases_after_a_close(live: Live, worker_of: Callable[[Live], Pro
         client = live.login("client")
         client.say(thread, CANARY)
         client.close(thread)
-        assert wait_settled(live.bench, thread).attempts == 1
+        wait_settled(live.bench, [thread], worker)
+        assert receipts(live.bench)[thread].attempts == 1
         worker.wait_for("commands are available|Huey consumer started")
         worker.signal(signum)
         assert worker.popen.wait(15) == 0, worker.output
@@ -306,8 +283,7 @@ def test_what_was_closed_without_a_worker_is_found(live: Live, worker_of: Callab
     for name in ("chat-queue.db", "chat-queue.db-wal", "chat-queue.db-shm"):
         Path(live.bench.folder, name).unlink(missing_ok=True)
     worker_of(live)
-    for thread in threads:
-        wait_settled(live.bench, thread)
+    wait_settled(live.bench, threads)
 
 
 def test_a_killed_worker_loses_nothing(live: Live, worker_of: Callable[[Live], Process]) -> None:
@@ -322,8 +298,7 @@ def test_a_killed_worker_loses_nothing(live: Live, worker_of: Callable[[Live], P
         expired = sa.update(live.bench.state.models.purges).values(lease_until=None, lease_owner=None)
         unit.connection.execute(expired.where(live.bench.state.models.purges.c.state != "settled"))
     worker_of(live)
-    for thread in threads:
-        wait_settled(live.bench, thread)
+    wait_settled(live.bench, threads)
     assert not [row for row in rows(live.bench, "messages") if row.text and row.thread_id in threads]
 
 
@@ -332,7 +307,8 @@ def test_purge_command(bench: Workbench, client_api: Api, thread: int) -> None:
     client_api.close(thread)
     run = bench.app.test_cli_runner().invoke
     assert f"thread {thread} is due" in run(args=["chat", "purge", "--dry-run"]).output
-    assert "0 of 0 purged" in run(args=["chat", "purge", "--thread", "999"]).output
+    unknown = run(args=["chat", "purge", "--thread", "999"])
+    assert (unknown.exit_code, "No such chat was closed" in unknown.output) == (1, True)
     done = run(args=["chat", "purge"])
     assert (done.exit_code, "1 of 1 purged" in done.output) == (0, True)
     assert "Nothing is due" in run(args=["chat", "purge", "--dry-run"]).output

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,8 +14,10 @@ import sqlalchemy as sa
 from nursecare_chat.storage import names
 
 from ..support.hosts import Workbench
+from ..support.receipts import receipts, wait_settled
 from ..support.redis import Server
 from ..support.servers import Process
+from ..support.wait import eventually
 
 CANARY = "canary-91b4"
 PATIENCE = 60
@@ -35,14 +36,6 @@ from flask.__main__ import main
 main()
 """
 """``flask``, with shorter waits."""
-
-
-@pytest.fixture
-def redis() -> Iterator[Server]:
-    """One that may be killed."""
-    server = Server()
-    yield server
-    server.close()
 
 
 @pytest.fixture
@@ -65,31 +58,9 @@ def bench(request: pytest.FixtureRequest, on: Callable[[str], Workbench]) -> Wor
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., Process]]:
-    """Start processes of a bench's host beside it."""
-    processes: list[Process] = []
-
-    def start_one(bench: Workbench, command: list[str], **env: str) -> Process:
-        settings = {
-            "NURSECARE_INSTANCE": str(bench.folder),
-            "NURSECARE_DATABASE_URL": bench.url,
-            "CHAT_STORAGE_URL": f"file://{bench.folder}/media",
-            "CHAT_QUEUE_URL": bench.state.config.queue_url,
-            **env,
-        }
-        log = bench.folder / f"process-{len(processes)}.log"
-        processes.append(Process([sys.executable, *command], log, settings))
-        return processes[-1]
-
-    yield start_one
-    for process in processes:
-        process.end()
-
-
-@pytest.fixture
-def worker(start: Callable[..., Process]) -> Callable[..., Process]:
+def worker(beside: Callable[..., Process]) -> Callable[..., Process]:
     def start_worker(bench: Workbench, how: str = "") -> Process:
-        process = start(bench, ["-c", WORKER, how, "--app", bench.host.wsgi, "chat", "worker"])
+        process = beside(bench, "-c", WORKER, how, "--app", bench.host.wsgi, "chat", "worker")
         process.wait_for("Chat worker ready")
         return process
 
@@ -109,23 +80,6 @@ def close_some(bench: Workbench, count: int = 1) -> list[int]:
         assert time.monotonic() - before < 1  # less than any timeout for Redis
         threads.append(thread)
     return threads
-
-
-def receipts(bench: Workbench) -> dict[int, Any]:
-    with bench.state.database.read() as connection:
-        return {row.thread_id: row for row in connection.execute(sa.select(bench.state.models.purges))}
-
-
-def until(reached: Callable[[], Any], *said_by: Process) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while not (result := reached()):
-        assert time.monotonic() < deadline, [process.output for process in said_by]
-        time.sleep(0.05)
-    return result
-
-
-def wait_settled(bench: Workbench, threads: list[int], *said_by: Process) -> None:
-    until(lambda: all(receipts(bench)[thread].state == "settled" for thread in threads), *said_by)
 
 
 def texts(bench: Workbench) -> list[str]:
@@ -153,7 +107,7 @@ def test_two_workers_never_fight(bench: Workbench, worker: Callable[..., Process
     wait_settled(bench, threads, *processes)
     assert {receipts(bench)[thread].attempts for thread in threads} == {1}
     assert texts(bench) == []
-    until(lambda: sum(process.output.count("chat thread purged") for process in processes) >= 30, *processes)
+    eventually(lambda: sum(process.output.count("chat thread purged") for process in processes) >= 30, *processes)
     assert sum(process.output.count("chat thread purged") for process in processes) == 30
 
 
@@ -169,7 +123,7 @@ def test_a_worker_killed_in_mid_purge(bench: Workbench, worker: Callable[..., Pr
     bench.state.purges.sweep()
     assert receipts(bench)[thread].attempts == 1
     process = worker(bench)
-    until(lambda: thread in bench.state.purges.due() or receipts(bench)[thread].state == "settled", process)
+    eventually(lambda: thread in bench.state.purges.due() or receipts(bench)[thread].state == "settled", process)
     bench.state.tasks.wake(thread)  # in place of a minute's wait for the sweep
     wait_settled(bench, [thread], process)
     assert receipts(bench)[thread].attempts == 2
@@ -196,9 +150,9 @@ def test_a_workers_sign_of_life(bench: Workbench, worker: Callable[..., Process]
     tasks = bench.state.tasks
     assert (tasks.worker_seen_at(), tasks.pending()) == (None, 0)
     process = worker(bench)
-    seen = until(tasks.worker_seen_at, process)
+    seen = eventually(tasks.worker_seen_at, process)
     assert abs(seen - time.time()) < PATIENCE
-    assert until(lambda: tasks.worker_seen_at() > seen, process)
+    assert eventually(lambda: tasks.worker_seen_at() > seen, process)
 
 
 def test_an_immediate_queue_has_neither(make_bench: Callable[..., Workbench]) -> None:
@@ -208,60 +162,60 @@ def test_an_immediate_queue_has_neither(make_bench: Callable[..., Workbench]) ->
 
 
 @pytest.mark.parametrize("how", ["kill", "hang"])
-def test_nobody_waits_for_a_redis_that_is_away(on: Callable[[str], Workbench], redis: Server, how: str) -> None:
+def test_nobody_waits_for_a_redis_that_is_away(on: Callable[[str], Workbench], own_redis: Server, how: str) -> None:
     """C36: refused or hung, a close answers at once (see close_some), and is found by the sweep."""
-    bench = on(redis.url)
+    bench = on(own_redis.url)
     close_some(bench)
     assert bench.state.tasks._background.flush(PATIENCE)
-    getattr(redis, how)()
+    getattr(own_redis, how)()
     threads = close_some(bench, 5)
     assert set(threads) <= set(bench.state.purges.due())
     assert bench.state.purges.sweep() == 6
 
 
 def test_workers_outlive_their_redis(
-    on: Callable[[str], Workbench], redis: Server, worker: Callable[..., Process]
+    on: Callable[[str], Workbench], own_redis: Server, worker: Callable[..., Process]
 ) -> None:
     """C36: away at the start and hung in the middle, what is closed is erased; back, tasks are taken again."""
-    bench = on(redis.url)
-    redis.kill()
+    bench = on(own_redis.url)
+    own_redis.kill()
     early = close_some(bench)
     process = worker(bench)
     wait_settled(bench, early, process)
     wait_settled(bench, close_some(bench), process)
-    redis.start()
-    until(bench.state.tasks.worker_seen_at, process)
+    own_redis.start()
+    eventually(bench.state.tasks.worker_seen_at, process)
     wait_settled(bench, close_some(bench), process)
-    redis.hang()
+    own_redis.hang()
     wait_settled(bench, close_some(bench), process)
-    redis.resume()
+    own_redis.resume()
     wait_settled(bench, close_some(bench), process)
-    until(lambda: not bench.state.tasks.pending(), process)
+    eventually(lambda: not bench.state.tasks.pending(), process)
     assert process.popen.poll() is None
     assert "Traceback" not in process.output
     process.signal(signal.SIGTERM)
     assert process.popen.wait(PATIENCE) == 0, process.output
 
 
-def test_an_idle_process_holds_no_connection(on: Callable[[str], Workbench], redis: Server) -> None:
+def test_an_idle_process_holds_no_connection(on: Callable[[str], Workbench], own_redis: Server) -> None:
     """C4: our own Redis connections are released when nothing was enqueued for a while."""
-    bench = on(redis.url)
+    bench = on(own_redis.url)
     bench.state.tasks._background._idle_after = 0.2
     for _ in range(2):
         close_some(bench)
-        until(lambda: not redis.clients())
+        eventually(lambda: not own_redis.clients())
     assert bench.state.tasks.pending() == 2
 
 
 @pytest.mark.parametrize("kind", ["redis", "sqlite"])
 def test_a_hosts_own_huey(
-    kind: str, on: Callable[[str], Workbench], start: Callable[..., Process], request: pytest.FixtureRequest
+    kind: str, on: Callable[[str], Workbench], beside: Callable[..., Process], request: pytest.FixtureRequest
 ) -> None:
     """C4: it keeps its Huey, and its own ``huey_consumer`` runs our tasks, each in a fresh context of its app."""
     bench = on("memory://")
     url = str(bench.folder / "host-queue.db") if kind == "sqlite" else request.getfixturevalue("redis_url")
     module = "tests.support.queue_host"
-    consumer = start(bench, ["-m", "huey.bin.huey_consumer", f"{module}.huey", "-w", "2"], HOST_QUEUE_URL=url)
+    consumer = beside(bench, "-m", "huey.bin.huey_consumer", f"{module}.huey", "-w", "2", HOST_QUEUE_URL=url)
     consumer.wait_for("commands are available")
     script = f"""
 from {module} import app, habit
@@ -273,7 +227,7 @@ thread = client.post("/api/requests/1/chat/open").get_json()["threadId"]
 client.post(f"/api/chat/threads/{{thread}}/messages", json={{"type": "text", "text": "{CANARY}"}})
 print("closed", client.patch(f"/api/chat/threads/{{thread}}/close").status_code, thread)
 """
-    closed = start(bench, ["-c", script], HOST_QUEUE_URL=url)
+    closed = beside(bench, "-c", script, HOST_QUEUE_URL=url)
     thread = int(closed.wait_for(r"closed 200 (\d+)").group(1))
     assert closed.popen.wait(PATIENCE) == 0, closed.output
     consumer.wait_for(f"purged {thread} in its context")

@@ -25,7 +25,7 @@ SERVERS = [
 ]
 
 
-@pytest.fixture(params=SERVERS, ids="-".join)
+@pytest.fixture(params=SERVERS)
 def live(request: pytest.FixtureRequest, live_servers: Callable[..., Live]) -> Live:
     """One process, and two on one database with doorbells of their own; PostgreSQL with greenlets and with threads."""
     return live_servers(*request.param, **ENV)

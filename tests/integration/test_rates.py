@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from flask import Flask
+from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from nursecare_chat import rates as rates_module
@@ -134,6 +136,23 @@ def test_a_child_process_counts_by_itself(app: Flask, bench: Workbench, client_a
     assert rates._shared is None
     assert rates._here is None
     assert not limited(client_api.say(999))
+
+
+def test_counting_in_memory_is_done_by_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C13: the storage may otherwise start its thread twice, which fails a request."""
+    rates, inside, together = rates_module.Rates({"post": "100/minute"}), threading.Lock(), []
+    count = MemoryStorage.acquire_entry
+
+    def watched(storage: MemoryStorage, *arguments: Any, **named: Any) -> bool:
+        together.append(not inside.acquire(blocking=False))
+        time.sleep(0.002)
+        inside.release()
+        return count(storage, *arguments, **named)
+
+    monkeypatch.setattr(MemoryStorage, "acquire_entry", watched)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda user: rates.hit("post", user), range(24))) == [None] * 24
+    assert together == [False] * 24
 
 
 def test_keys_that_look_alike() -> None:

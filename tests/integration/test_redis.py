@@ -7,13 +7,15 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
+from nursecare_chat import rates
 from nursecare_chat.background import Background
 from nursecare_chat.errors import ConfigurationError
 from nursecare_chat.stream import hub as hub_module
@@ -26,41 +28,21 @@ from ..support.hosts import Workbench
 from ..support.live import Live
 from ..support.redis import Server
 from ..support.sse import Reader
+from ..support.wait import eventually
 
 PATIENT = {"CHAT_STREAM_HEARTBEAT": "60", "CHAT_MAX_STREAMS_PER_USER": "off", "CHAT_RATE_POST": "100000/minute"}
 NOT_A_WAIT = 1.5
 """Seconds that say "at once" on a busy machine; a wait for Redis would be two or more, for each one."""
 
 
-def eventually(true: Callable[[], Any], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.05)
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    """A Redis of this test alone, to be killed."""
-    server = Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def start(tmp_path: Path, databases: Databases, server: Server) -> Iterator[Callable[..., Live]]:
+def start(own_live: Callable[..., Live], own_redis: Server) -> Callable[..., Live]:
     """Two processes on the Redis of this test."""
-    running: list[Live] = []
 
-    def serve(host: str = "reference-postgresql", **env: str) -> Live:
-        running.append(
-            Live("two-gevent", host, tmp_path, databases, PATIENT | {"CHAT_TRANSPORT_URL": server.url} | env)
-        )
-        return running[-1]
+    def serve(host: str = "reference-postgresql") -> Live:
+        return own_live("two-gevent", host, **PATIENT, CHAT_TRANSPORT_URL=own_redis.url)
 
-    yield serve
-    for live in running:
-        live.close()
+    return serve
 
 
 def all_see(readers: list[Reader], count: int) -> None:
@@ -69,10 +51,10 @@ def all_see(readers: list[Reader], count: int) -> None:
         assert len(reader.events) == count
 
 
-def test_what_goes_through_redis(make_bench: Callable[..., Workbench], server: Server) -> None:
+def test_what_goes_through_redis(make_bench: Callable[..., Workbench], own_redis: Server) -> None:
     """C31, C41: one JSON object of ids and numbers a ring, on the thread's channel; no word, place, name or key."""
-    bench = make_bench("reference", CHAT_TRANSPORT_URL=server.url, CHAT_RATE_POST="100/minute")
-    with redis.Redis(port=server.port) as client, client.pubsub() as listening:
+    bench = make_bench("reference", CHAT_TRANSPORT_URL=own_redis.url, CHAT_RATE_POST="100/minute")
+    with redis.Redis(port=own_redis.port) as client, client.pubsub() as listening:
         listening.psubscribe("*")
         listening.get_message(timeout=5)
         watching = client.monitor()
@@ -122,15 +104,15 @@ def test_processes_ring_each_other(start: Callable[..., Live], monkeypatch: Any,
         assert reader.wait_end()[-1].name == "ThreadClosed"
 
 
-def test_a_ring_is_enough(make_bench: Callable[..., Workbench], server: Server, monkeypatch: Any) -> None:
+def test_a_ring_is_enough(make_bench: Callable[..., Workbench], own_redis: Server, monkeypatch: Any) -> None:
     """C31: with polling out of the way, another process's message comes by its ring alone."""
     monkeypatch.setattr(hub_module, "POLL", 3600.0)
-    here, there = (make_bench("memory", CHAT_TRANSPORT_URL=server.url).state.doorbell for _ in range(2))
+    here, there = (make_bench("memory", CHAT_TRANSPORT_URL=own_redis.url).state.doorbell for _ in range(2))
     heard: list[Ring] = []
     here.listen(heard.append)
     here.watch(7)
     try:
-        eventually(lambda: server.listeners(7) == 1)
+        eventually(lambda: own_redis.listeners(7) == 1)
         there.ring(Ring("message", thread=7, seq=3))
         there.ring(Ring("message", thread=8, seq=1))
         there.ring(Ring("disconnect", user="u"))
@@ -138,10 +120,10 @@ def test_a_ring_is_enough(make_bench: Callable[..., Workbench], server: Server, 
         assert heard == [Ring("message", thread=7, seq=3), Ring("disconnect", user="u")]
     finally:
         here.unwatch(7)
-    eventually(lambda: not [one for one in server.clients() if one["sub"] != "0"])
+    eventually(lambda: not [one for one in own_redis.clients() if one["sub"] != "0"])
 
 
-def test_one_connection_for_all_streams(start: Callable[..., Live], server: Server) -> None:
+def test_one_connection_for_all_streams(start: Callable[..., Live], own_redis: Server) -> None:
     """C33: however many streams and threads a process has; the rest is given back when nothing is said."""
     live = start("reference")
     client = live.login("client")
@@ -153,17 +135,17 @@ def test_one_connection_for_all_streams(start: Callable[..., Live], server: Serv
         reader.wait(1)
 
     def one_each() -> bool:
-        subscribed = [int(one["sub"]) for one in server.clients()]
+        subscribed = [int(one["sub"]) for one in own_redis.clients()]
         return 1 <= len(subscribed) <= 2 and all(2 <= count <= 11 for count in subscribed)
 
     eventually(one_each)
     for reader in readers:
         reader.stop()
-    eventually(lambda: not server.clients())
+    eventually(lambda: not own_redis.clients())
 
 
 @pytest.mark.parametrize("how", ["killed", "hung", "cut"])
-def test_redis_goes_and_comes_back(start: Callable[..., Live], server: Server, how: str) -> None:
+def test_redis_goes_and_comes_back(start: Callable[..., Live], own_redis: Server, how: str) -> None:
     """C31: streams stay, nothing is lost or doubled, posts and closes do not wait, and nobody restarts anything."""
     live = start()
     thread = live.new_thread()
@@ -182,20 +164,20 @@ def test_redis_goes_and_comes_back(start: Callable[..., Live], server: Server, h
 
     say(5)
     if how == "killed":
-        server.kill()
+        own_redis.kill()
     elif how == "hung":
-        server.hang()
+        own_redis.hang()
     else:
-        server.command("CLIENT KILL", "TYPE", "pubsub")
+        own_redis.command("CLIENT KILL", "TYPE", "pubsub")
     say(10)
     other = live.new_thread()
     started = time.monotonic()
     assert client.close(other).status_code == 200
     assert time.monotonic() - started < NOT_A_WAIT
     if how == "killed":
-        server.start()
-    server.resume()
-    eventually(lambda: len([one for one in server.clients() if int(one["sub"]) > 1]) >= 1, 30)
+        own_redis.start()
+    own_redis.resume()
+    eventually(lambda: len([one for one in own_redis.clients() if int(one["sub"]) > 1]) >= 1)
     say(5)
     assert not any(reader.ended.is_set() for reader in readers)
     client.close(thread)
@@ -203,9 +185,9 @@ def test_redis_goes_and_comes_back(start: Callable[..., Live], server: Server, h
         assert reader.wait_end()[-1].name == "ThreadClosed"
 
 
-def test_redis_is_away_at_the_start(start: Callable[..., Live], server: Server) -> None:
+def test_redis_is_away_at_the_start(start: Callable[..., Live], own_redis: Server) -> None:
     """C31: the application starts, posts are answered, streams poll; when it comes they hear it."""
-    server.kill()
+    own_redis.kill()
     live = start()
     thread = live.new_thread()
     client = live.login("client")
@@ -213,8 +195,8 @@ def test_redis_is_away_at_the_start(start: Callable[..., Live], server: Server) 
     for _ in range(5):
         assert client.say(thread).status_code == 200
     all_see([reader], 5)
-    server.start()
-    eventually(lambda: [one for one in server.clients() if int(one["sub"]) == 2])
+    own_redis.start()
+    eventually(lambda: [one for one in own_redis.clients() if int(one["sub"]) == 2])
     client.say(thread)
     all_see([reader], 6)
     reader.stop()
@@ -233,26 +215,121 @@ def test_rates_are_counted_for_all_processes(
     assert bench.login("admin").say(thread).status_code == 200
 
 
-def test_rates_while_redis_is_away(make_bench: Callable[..., Workbench], server: Server) -> None:
+def test_rates_while_redis_is_away(make_bench: Callable[..., Workbench], own_redis: Server) -> None:
     """C13: a counter that is out of reach limits in memory, and is asked again when it is back."""
-    bench = make_bench("reference", CHAT_TRANSPORT_URL=server.url, CHAT_RATE_POST="3/minute")
+    bench = make_bench("reference", CHAT_TRANSPORT_URL=own_redis.url, CHAT_RATE_POST="3/minute")
     api = bench.login("client")
     thread = api.open(1).get_json()["threadId"]
     assert [api.say(thread).status_code for _ in range(2)] == [200] * 2
-    server.kill()
+    own_redis.kill()
     assert [api.say(thread).status_code for _ in range(4)] == [200] * 3 + [429]
-    server.start()
+    own_redis.start()
     bench.state.rates._away_until = 0.001  # the pause is over
     assert [api.say(thread).status_code for _ in range(4)] == [200] * 3 + [429]
-    assert server.command("KEYS", "*")
+    assert own_redis.command("KEYS", "*")
 
 
-def test_a_forked_child_has_its_own(make_bench: Callable[..., Workbench], server: Server) -> None:
+def test_a_redis_that_is_away_is_not_asked_each_time(
+    make_bench: Callable[..., Workbench], own_redis: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C13, C31: one request in five seconds finds out that Redis hangs; one ring in one second does."""
+    bench = make_bench("reference", CHAT_TRANSPORT_URL=own_redis.url, CHAT_RATE_POST="100/minute")
+    api = bench.login("client")
+    thread = api.open(1).get_json()["threadId"]
+    asked: list[str] = []
+
+    def noting(pool: Any, what: str) -> None:
+        real = pool.get_connection
+
+        def get_connection(*arguments: Any, **options: Any) -> Any:
+            asked.append(what)
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(pool, "get_connection", get_connection)
+
+    noting(bench.state.rates._pool, "rates")
+    noting(bench.state.doorbell._pool, "rings")
+    monkeypatch.setattr(rates, "PAUSE", 60)
+    monkeypatch.setattr(redis_doorbell, "PAUSE", 60)
+    own_redis.hang()
+    assert [api.say(thread).status_code for _ in range(10)] == [200] * 10
+    assert bench.state.doorbell._background.flush(10)
+    own_redis.resume()
+    assert (asked.count("rates"), asked.count("rings")) == (1, 1)
+
+
+@pytest.mark.parametrize("key", ["CHAT_TRANSPORT_URL", "CHAT_QUEUE_URL"])
+@pytest.mark.parametrize("options", ["?bogus=1", "?ssl_cert_reqs=none", "?socket_timeout=x", "?db=x"])
+def test_an_option_that_no_connection_takes(make_bench: Callable[..., Workbench], key: str, options: str) -> None:
+    """C5: stops the start, with the key; later it would fail every post."""
+    with pytest.raises(ConfigurationError, match=key) as raised:
+        make_bench(**{key: f"redis://:hunter2@127.0.0.1:1/0{options}"})
+    assert "hunter2" not in raised.value.message
+
+
+def test_options_that_would_make_the_listener_deaf(make_bench: Callable[..., Workbench], own_redis: Server) -> None:
+    """C31: what is understood is ours to say."""
+    url = f"{own_redis.url}?decode_responses=true&protocol=3&health_check_interval=1"
+    heard: list[Ring] = []
+    benches = [make_bench("reference", CHAT_TRANSPORT_URL=url) for _ in range(2)]
+    benches[0].state.doorbell.listen(heard.append)
+    benches[0].state.doorbell.watch(1)
+    eventually(lambda: own_redis.listeners(1) == 1)
+    benches[1].state.doorbell.ring(Ring("message", thread=1, seq=5))
+    eventually(lambda: heard == [Ring("message", thread=1, seq=5)])
+    benches[0].state.doorbell.unwatch(1)
+
+
+def test_no_thread_to_listen_with(
+    make_bench: Callable[..., Workbench], own_redis: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C31: streams go on by polling, and the next one tries again."""
+    doorbell = make_bench("reference", CHAT_TRANSPORT_URL=own_redis.url).state.doorbell
+    real, short = threading.Thread.start, [True]
+
+    def start(thread: threading.Thread) -> None:
+        if short and thread.name.endswith("doorbell"):
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    doorbell.watch(1)
+    doorbell.unwatch(1)
+    doorbell.watch(2)
+    short.clear()
+    doorbell.watch(3)
+    eventually(lambda: own_redis.listeners(2) == own_redis.listeners(3) == 1)
+    doorbell.unwatch(2)
+    doorbell.unwatch(3)
+
+
+@pytest.mark.parametrize("transport", ["memory", "redis"])
+def test_preloaded_and_patched_afterwards(
+    tmp_path: Path, databases: Databases, own_redis: Server, transport: str
+) -> None:
+    """C45: gunicorn's --preload loads the host before gevent patches the workers; many at once stop nothing."""
+    settings = {"CHAT_TRANSPORT_URL": own_redis.url if transport == "redis" else "memory://"}
+    live = Live("gevent-preloaded", "reference-postgresql", tmp_path, databases, PATIENT | settings)
+    try:
+        thread = live.new_thread()
+        people = [live.login("client") for _ in range(8)]
+        readers = [person.listen(thread).wait_open() for person in people[:4]]
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda number: people[number % 8].say(thread), range(80)))
+        assert {answer.status_code for answer in answers} == {200}
+        for reader in readers:
+            assert [event.json["seq"] for event in reader.wait(80)] == list(range(1, 81))
+            reader.stop()
+    finally:
+        live.close()
+
+
+def test_a_forked_child_has_its_own(make_bench: Callable[..., Workbench], own_redis: Server) -> None:
     """C33: gunicorn's --preload: neither lock nor connection of the parent's."""
-    bench = make_bench("reference", CHAT_TRANSPORT_URL=server.url)
+    bench = make_bench("reference", CHAT_TRANSPORT_URL=own_redis.url)
     doorbell = bench.state.doorbell
     doorbell.watch(1)
-    eventually(lambda: server.listeners(1) == 1)
+    eventually(lambda: own_redis.listeners(1) == 1)
     child = os.fork()
     if child == 0:
         signal.alarm(20)
@@ -262,10 +339,10 @@ def test_a_forked_child_has_its_own(make_bench: Callable[..., Workbench], server
         while not heard:
             time.sleep(0.05)
         os._exit(0)
-    eventually(lambda: server.listeners(2) == 1)
+    eventually(lambda: own_redis.listeners(2) == 1)
     doorbell.ring(Ring("message", thread=2, seq=1))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert server.listeners(1) == 1
+    assert own_redis.listeners(1) == 1
     doorbell.unwatch(1)
 
 
@@ -283,30 +360,30 @@ def test_rings_that_are_none(body: bytes) -> None:
     assert parse(body) is None
 
 
-def test_garbage_does_not_stop_the_listener(server: Server) -> None:
+def test_garbage_does_not_stop_the_listener(own_redis: Server) -> None:
     """C31."""
-    doorbell = RedisDoorbell(server.url, Background("test"))
+    doorbell = RedisDoorbell(own_redis.url, Background("test"))
     heard: list[Ring] = []
     doorbell.listen(heard.append)
     doorbell.watch(1)
-    eventually(lambda: server.listeners(1) == 1)
-    server.command("PUBLISH", "private-chat.1", "garbage")
-    server.command("PUBLISH", "private-chat.1", json.dumps({"kind": "m", "thread": 1, "seq": 2, "user": None}))
+    eventually(lambda: own_redis.listeners(1) == 1)
+    own_redis.command("PUBLISH", "private-chat.1", "garbage")
+    own_redis.command("PUBLISH", "private-chat.1", json.dumps({"kind": "m", "thread": 1, "seq": 2, "user": None}))
     eventually(lambda: heard == [Ring("m", thread=1, seq=2)])
     doorbell.unwatch(1)
     eventually(lambda: not any(one.name == "nursecare-chat_doorbell" for one in threading.enumerate()))
 
 
-def test_a_connection_that_is_silent_is_given_up(server: Server, monkeypatch: Any) -> None:
+def test_a_connection_that_is_silent_is_given_up(own_redis: Server, monkeypatch: Any) -> None:
     """C31: a Redis that hangs is noticed by its silence."""
     monkeypatch.setattr(redis_doorbell, "PING", 0.2)
     monkeypatch.setattr(redis_doorbell, "TIMEOUT", 0.2)
-    doorbell = RedisDoorbell(server.url, Background("test"))
+    doorbell = RedisDoorbell(own_redis.url, Background("test"))
     doorbell.watch(1)
-    eventually(lambda: server.listeners(1) == 1)
-    server.hang()
+    eventually(lambda: own_redis.listeners(1) == 1)
+    own_redis.hang()
     eventually(lambda: not doorbell._heard)
-    server.resume()
+    own_redis.resume()
     eventually(lambda: doorbell._heard)
     doorbell.unwatch(1)
 

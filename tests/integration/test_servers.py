@@ -5,41 +5,19 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from ..support.databases import Databases
 from ..support.live import Live, Person
 from ..support.servers import Server
 from ..support.sse import Reader
+from ..support.wait import eventually
 
 PATIENT = {"CHAT_STREAM_HEARTBEAT": "60", "CHAT_MAX_STREAMS_PER_USER": "off"}
 GONE = 12
 """Seconds in which a server must be gone: it takes two, and this machine may be busy; gunicorn would wait for 90."""
-
-
-def eventually(true: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.1)
-
-
-@pytest.fixture
-def start(tmp_path: Path, databases: Databases) -> Iterator[Callable[..., Live]]:
-    """Servers of this test alone, for they are stopped by it."""
-    running: list[Live] = []
-
-    def serve(kind: str, **env: str) -> Live:
-        running.append(Live(kind, "reference", tmp_path, databases, PATIENT | env))
-        return running[-1]
-
-    yield serve
-    for live in running:
-        live.close()
 
 
 def surplus(person: Person, thread: int, last: str) -> Reader:
@@ -51,9 +29,10 @@ def surplus(person: Person, thread: int, last: str) -> Reader:
     return reader
 
 
-def test_half_of_gthreads_threads(start: Callable[..., Live]) -> None:
+@pytest.mark.one_process
+def test_half_of_gthreads_threads(own_live: Callable[..., Live]) -> None:
     """C45, C35: of four threads two; a surplus stream gets what it missed and the end; requests are answered."""
-    live = start("gthread-4")
+    live = own_live("gthread-4", **PATIENT)
     thread = live.new_thread()
     client = live.login("client")
     streams = [client.listen(thread, "0") for _ in range(2)]
@@ -81,10 +60,11 @@ def test_half_of_gthreads_threads(start: Callable[..., Live]) -> None:
     streams[1].stop()
 
 
+@pytest.mark.one_process
 @pytest.mark.parametrize("kind", ["gthread-1", "sync"])
-def test_a_host_that_cannot_carry_streams_does_not_starve(start: Callable[..., Live], kind: str) -> None:
+def test_a_host_that_cannot_carry_streams_does_not_starve(own_live: Callable[..., Live], kind: str) -> None:
     """C45, C35: twenty clients that reconnect as EventSource does, and requests between them; nobody misses a thing."""
-    live = start(kind)
+    live = own_live(kind, **PATIENT)
     thread = live.new_thread()
     client, admin = live.login("client"), live.login("admin")
     count, seen, done = 10, [[] for _ in range(20)], threading.Event()
@@ -120,9 +100,9 @@ def whole(reader: Reader) -> bool:
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
 @pytest.mark.parametrize("kind", ["gevent-patient", "gthread-patient", "development"])
-def test_a_server_that_stops_and_comes_back(start: Callable[..., Live], kind: str, signum: int) -> None:
+def test_a_server_that_stops_and_comes_back(own_live: Callable[..., Live], kind: str, signum: int) -> None:
     """C45, C30: open streams do not keep it; they end behind a whole frame, and nobody misses anything."""
-    live = start(kind)
+    live = own_live(kind, **PATIENT)
     thread = live.new_thread()
     client, admin = live.login("client"), live.login("admin")
     readers = [person.listen(thread, "0") for person in (client, admin) for _ in range(4)]
@@ -148,9 +128,9 @@ def test_a_server_that_stops_and_comes_back(start: Callable[..., Live], kind: st
         reader.stop()
 
 
-def test_streams_end_where_the_worker_calls_nobody(start: Callable[..., Live]) -> None:
+def test_streams_end_where_the_worker_calls_nobody(own_live: Callable[..., Live]) -> None:
     """C45: gevent's own server stands between gunicorn's worker and the application; idle connections keep it."""
-    live = start("pywsgi")
+    live = own_live("pywsgi", **PATIENT)
     thread = live.new_thread()
     reader = live.login("client").listen(thread).wait_open()
     live.server.signal(signal.SIGTERM)
@@ -179,9 +159,9 @@ class Follower:
 
 @pytest.mark.parametrize("kind", ["gevent", "gthread"])
 @pytest.mark.parametrize("how", ["reload", "recycle"])
-def test_a_worker_that_is_replaced(start: Callable[..., Live], kind: str, how: str) -> None:
+def test_a_worker_that_is_replaced(own_live: Callable[..., Live], kind: str, how: str) -> None:
     """C45, C30: by SIGHUP, or after so many requests: its streams end, and each message comes once, in order."""
-    live = start(f"{kind}-{'recycled' if how == 'recycle' else 'patient'}")
+    live = own_live(f"{kind}-{'recycled' if how == 'recycle' else 'patient'}", **PATIENT)
     thread = live.new_thread()
     client, admin = live.login("client"), live.login("admin")
     followers = [Follower(admin, thread) for _ in range(4)]

@@ -24,13 +24,7 @@ from nursecare_chat.stream.doorbell import Ring
 from ..support.hosts import HOSTS, TESTING, Workbench
 from ..support.live import Live, Person
 from ..support.servers import serve_here
-
-
-def eventually(true: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.05)
+from ..support.wait import eventually
 
 
 class Inside:
@@ -89,6 +83,7 @@ def test_clients_that_vanish_leave_nothing(inside: Inside) -> None:
     eventually(lambda: len(os.listdir("/proc/self/fd")) <= baseline + 2)
 
 
+@pytest.mark.one_process
 def test_vanishing_under_gunicorn(live_servers: Callable[..., Live]) -> None:
     """C33: the same for a gevent worker's descriptors."""
     live = live_servers("gevent", CHAT_STREAM_HEARTBEAT="60", CHAT_MAX_STREAMS_PER_USER="off")
@@ -196,6 +191,7 @@ def test_disconnect_ends_a_users_streams(inside: Inside) -> None:
     bystander.stop()
 
 
+@pytest.mark.one_process
 @pytest.mark.parametrize("host", ["reference", "reference-postgresql"])
 def test_a_child_starts_afresh(make_bench: Any, host: str) -> None:
     """C33: whatever another thread of the parent held while it forked, and whatever streams it had."""
@@ -296,7 +292,7 @@ def test_client_that_never_reads_is_cut_off(live_servers: Callable[..., Live]) -
     for _ in range(count):
         assert client.say(thread, text).status_code == 200
     assert len(reader.wait(count, 60)) == count
-    eventually(lambda: "chat stream ended: not_reading" in live.server.output, 90)
+    eventually(lambda: "chat stream ended: not_reading" in live.server.output, seconds=90)
     lazy.settimeout(20)
     received = b""
     with suppress(ConnectionError):
@@ -321,6 +317,7 @@ def test_a_stuck_client_without_much_traffic_is_cut_off(monkeypatch: pytest.Monk
     assert stream.stuck(later)
 
 
+@pytest.mark.one_process
 def test_a_response_that_is_never_read_leaves_nothing(make_bench: Any) -> None:
     """C33: HEAD, and a body that the server drops before its first byte."""
     bench = make_bench("reference")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from flask import Flask, request
 from flask_limiter import Limiter
@@ -13,9 +14,22 @@ from flask_limiter.util import get_remote_address
 from flask_login import LoginManager, UserMixin, current_user, login_required, login_user, logout_user
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
+from limits.storage import MemoryStorage
 from sqlalchemy import MetaData
 
 from nursecare_chat import Chat
+
+
+class Counts(MemoryStorage):
+    """Without its race: two requests at once can start the same thread of its, which fails one of them."""
+
+    STORAGE_SCHEME: ClassVar[list[str]] = ["one-at-a-time"]
+    _turn = threading.Lock()
+
+    def incr(self, *arguments: Any, **named: Any) -> int:
+        with self._turn:
+            return super().incr(*arguments, **named)
+
 
 CONVENTION = {
     "ix": "ix_%(column_0_label)s",
@@ -122,7 +136,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     def load(uid: str) -> Person | None:
         return db.session.get(Person, uuid.UUID(uid))
 
-    limiter = Limiter(get_remote_address, app=app, default_limits=["100000/hour"])
+    limiter = Limiter(get_remote_address, app=app, default_limits=["100000/hour"], storage_uri="one-at-a-time://")
 
     @app.errorhandler(401)
     @app.errorhandler(403)

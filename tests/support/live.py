@@ -46,15 +46,32 @@ class Person:
 
 
 class Live:
-    """``kind`` of server over a database of ``host``; the workbench beside it is another process's view of it."""
+    """``kind`` of server over a database of ``host``; the workbench beside it is another process's view of it.
 
-    def __init__(self, kind: str, host: str, folder: Path, databases: Databases, env: Mapping[str, str]) -> None:
+    :param processes: how many workers gunicorn has where ``kind`` does not say; Flask's own server is one process.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        host: str,
+        folder: Path,
+        databases: Databases,
+        env: Mapping[str, str],
+        processes: int = 1,
+    ) -> None:
         self.bench = Workbench(HOSTS[host], folder, databases, {"SECRET_KEY": "live"})
         self.server = Server(
             kind,
             self.bench.host.wsgi,
             folder,
-            {"NURSECARE_DATABASE_URL": self.bench.url, "CHAT_ENABLED": "true", **UNLIMITED, **env},
+            {
+                "NURSECARE_DATABASE_URL": self.bench.url,
+                "CHAT_ENABLED": "true",
+                "WEB_CONCURRENCY": str(processes),
+                **UNLIMITED,
+                **env,
+            },
         )
         self._people: list[Person] = []
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "gevent": f"{GUNICORN} -k gevent --graceful-timeout 3 -b 127.0.0.1:{{port}} {{wsgi}}",
     "crowded": f"{GUNICORN} -k gevent --worker-connections 5000 -b 127.0.0.1:{{port}} {{wsgi}}",
     "two-gevent": f"{GUNICORN} -k gevent -w 2 --graceful-timeout 3 -b 127.0.0.1:{{port}} {{wsgi}}",
+    "gevent-preloaded": f"{GUNICORN} -k gevent --preload --graceful-timeout 3 -b 127.0.0.1:{{port}} {{wsgi}}",
     "gthread": f"{GUNICORN} -k gthread --threads 40 --graceful-timeout 3 -b 127.0.0.1:{{port}} {{wsgi}}",
     "gthread-4": f"{GUNICORN} -k gthread --threads 4 -b 127.0.0.1:{{port}} {{wsgi}}",
     "gthread-1": f"{GUNICORN} -k gthread --threads 1 -b 127.0.0.1:{{port}} {{wsgi}}",

@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
 from nursecare_chat import background as module
 from nursecare_chat.background import Background
+
+from ..support.wait import eventually
 
 
 def test_jobs_run_in_order_and_nobody_waits() -> None:
@@ -65,10 +66,7 @@ def test_an_idle_one_lets_go() -> None:
         idle.clear()
         assert background.submit(int)
         assert idle.wait(10)
-        deadline = time.monotonic() + 10
-        while any(thread.name == "test-idle-thread" for thread in threading.enumerate()):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        eventually(lambda: all(thread.name != "test-idle-thread" for thread in threading.enumerate()))
 
 
 def test_a_forked_child_starts_with_nothing() -> None:

@@ -9,8 +9,11 @@ from contextlib import nullcontext
 
 import pytest
 
+from nursecare_chat.errors import DatabaseUnavailable, StorageUnavailable
+from nursecare_chat.stream import body as body_module
 from nursecare_chat.stream import hub as hub_module
 from nursecare_chat.stream.body import StreamBody
+from nursecare_chat.stream.client import ClientSocket
 from nursecare_chat.stream.doorbell import MemoryDoorbell, Ring
 from nursecare_chat.stream.hub import Hub
 from nursecare_chat.stream.interfaces import Entry, Head, Limits
@@ -136,3 +139,55 @@ def test_the_bound_on_what_waits() -> None:
     assert pushed == MAX_BACKLOG // 1000
     stream.take(0)
     assert stream.push(frame)
+
+
+def test_what_fails_for_one_thread_holds_up_no_other(hub: Hub, log: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C31: whatever it is that fails, and the one comes by itself when it does no more."""
+    streams = [Stream(thread, "u", 0) for thread in range(1, 6)]
+    for stream in streams:
+        stream.client = ClientSocket({})
+        stream.position, stream.live = 0, True
+        assert hub.join(stream)
+    real, broken = log.after, [True]
+
+    def after(thread: int, seq: int, limit: int) -> list[Entry]:
+        if thread in (1, 3) and broken:
+            raise (RuntimeError if thread == 1 else StorageUnavailable)("no signature")
+        return real(thread, seq, limit)
+
+    monkeypatch.setattr(log, "after", after)
+    log.last_seq = 2
+    for count in range(2):
+        for stream in streams:
+            hub._answer(Ring("message", thread=stream.thread, seq=2))
+        deadline = time.monotonic() + 10
+        expected = [0, 2, 0, 2, 2] if count == 0 else [2] * 5
+        while [stream.position for stream in streams] != expected:
+            assert time.monotonic() < deadline, [stream.position for stream in streams]
+            time.sleep(0.01)
+        broken.clear()
+    for stream in streams:
+        hub.leave(stream)
+
+
+def test_a_stream_that_waits_for_the_database_is_not_silent(
+    hub: Hub, log: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C29, C31: proxies would give it up."""
+    monkeypatch.setattr(body_module, "DATABASE_PAUSE", 0.01)
+    away = [True]
+    real = log.after
+
+    def after(thread: int, seq: int, limit: int) -> list[Entry]:
+        if away:
+            raise DatabaseUnavailable("OperationalError", None)
+        return real(thread, seq, limit)
+
+    monkeypatch.setattr(log, "after", after)
+    log.last_seq = 1
+    body = StreamBody(hub, Stream(1, "u", 0), b"", {})
+    next(body)
+    assert [next(body) for _ in range(3)] == [b":\n\n"] * 3
+    away.clear()
+    assert read(body, b"1;").endswith(b"1;")
+    body.close()
