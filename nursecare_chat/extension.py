@@ -211,7 +211,7 @@ def _assemble(
     )
     clock = Clock()
     sealing = Sealing(choose_key_store(config.keystore_url, app.instance_path))
-    receipts = Receipts(database, models, ReceiptKey(config.receipt_key, app.instance_path))
+    receipts = Receipts(database, models, ReceiptKey(config.receipt_key, lambda: app.instance_path))
     erasure = Erasure(database, models, storage, sealing, receipts, clock, config.redact_messages)
     purges = Purges(database, models, erasure, metrics, clock, tasks.wake, emit)
     images = Images()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -30,8 +31,8 @@ class ReceiptKey:
     :raises ConfigurationError: if what is set is no such key.
     """
 
-    def __init__(self, setting: str, instance_path: str) -> None:
-        self._file = Path(instance_path, FILE)
+    def __init__(self, setting: str, instance_path: Callable[[], str]) -> None:
+        self._instance_path = instance_path
         self._making = threading.Lock()
         self._key = _configured(setting) if setting.strip() else None
 
@@ -58,19 +59,20 @@ class ReceiptKey:
 
     def _read_or_make(self) -> bytes:
         """Of several processes that make it at once one does."""
+        place = Path(self._instance_path(), FILE)
         with suppress(FileNotFoundError):
-            return self._file.read_bytes()
+            return place.read_bytes()
         made = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        part = self._file.with_suffix(f".{os.urandom(4).hex()}")
+        part = place.with_suffix(f".{os.urandom(4).hex()}")
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
             with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
                 file.write(made)
                 file.flush()
                 os.fsync(file.fileno())
             with suppress(FileExistsError):
-                os.link(part, self._file)
-            return self._file.read_bytes()
+                os.link(part, place)
+            return place.read_bytes()
         except OSError as error:
             raise ConfigurationError(
                 f"No key to sign receipts with can be made in the instance folder ({type(error).__name__});"

@@ -115,7 +115,7 @@ class Purges:
     def run(self, thread_id: int, *, early: bool = False) -> bool:
         """One attempt, if it is due and free; whether it did all that can be done now.
 
-        :param early: now, whenever it would be due.
+        :param early: a purge that failed now, whenever it would be tried again.
 
         A failure is put into the row and tried again later (C38), never raised.
         """
@@ -134,8 +134,10 @@ class Purges:
         return True
 
     def _is_due(self, early: bool = False) -> sa.ColumnElement[bool]:
-        at = self._purges.c.next_attempt_at
-        return (at.is_not(None) if early else at <= self._clock.now()) & is_free(self._purges, self._clock)
+        at, now = self._purges.c.next_attempt_at, self._clock.now()
+        # Never a second look before its time: that one is there to find what came late.
+        due = (at <= now) | (at.is_not(None) & (self._purges.c.failures > 0)) if early else at <= now
+        return due & is_free(self._purges, self._clock)
 
     def _take(self, thread_id: int, early: bool = False) -> Lease | None:
         """Take the purge, by the database's clock; ``attempts`` counts this one."""

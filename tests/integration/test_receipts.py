@@ -6,6 +6,7 @@ import base64
 import json
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_public_key
 
 from nursecare_chat.errors import ConfigurationError, StorageUnavailable
+from nursecare_chat.receipt_key import ReceiptKey
 from nursecare_chat.storage.base import Retention
 from nursecare_chat.testing import advance
 
@@ -69,11 +71,11 @@ def test_before_and_after(bench: Workbench, client_api: Api, admin_api: Api, thr
         assert not genuine(client_api, shown | forged)
 
 
-def test_who_may_read_it(nobody: Api, nurse_api: Api, client_api: Api, thread: int) -> None:
+def test_who_may_read_it(bench: Workbench, nurse_api: Api, client_api: Api, thread: int) -> None:
     """C11, C40: as the thread itself."""
     client_api.close(thread)
     for path in (f"/api/chat/threads/{thread}/receipt", "/api/chat/receipt-key"):
-        assert nobody.call("GET", path).status_code == 401
+        assert bench.login(None).call("GET", path).status_code == 401
     assert nurse_api.call("GET", f"/api/chat/threads/{thread}/receipt").status_code == 403
     assert client_api.call("GET", "/api/chat/threads/99/receipt").status_code == 404
 
@@ -208,10 +210,12 @@ def test_without_redaction(make_bench: Callable[..., Workbench]) -> None:
 
 def test_the_key_is_made_once(make_bench: Callable[..., Workbench]) -> None:
     """C5: in the instance folder, for its owner alone; every process has the same."""
-    bench = make_bench(processes=2) if "processes" in Workbench.__init__.__annotations__ else make_bench()
-    folder = Path(bench.app.instance_path)
-    bench.state.receipts.public_pem()
-    (file,) = folder.glob("chat-receipt-key*")
+    bench = make_bench()
+    folder = bench.app.instance_path
+    with ThreadPoolExecutor(20) as pool:
+        made = pool.map(lambda _: ReceiptKey("", lambda: folder).public_pem(), range(20))
+        assert {*made} == {bench.state.receipts.public_pem()}
+    (file,) = Path(folder).glob("chat-receipt-key*")
     assert file.stat().st_mode & 0o777 == 0o600
 
 
