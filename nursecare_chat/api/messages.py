@@ -30,7 +30,9 @@ def list_messages(thread_id: str) -> Response:
     else:
         rows, following = chat.messages.page(row.id, query.get("cursor"), query["limit"])
         place = {"nextCursor": wire.cursor(following)}
-    shown = [wire.message(message, _media_url(message.media_path), viewer) for message in rows]
+    # No address is signed once closing began: it would outlive what it shows.
+    paths = [message.media_path if row.status == "open" else None for message in rows]
+    shown = [wire.message(message, _media_url(path), viewer) for message, path in zip(rows, paths, strict=True)]
     return answer({"messages": shown, **place})
 
 

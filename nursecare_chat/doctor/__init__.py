@@ -7,7 +7,7 @@ import time
 
 from ..errors import ChatError
 from .findings import Check, Finding, Patient
-from .services import database, images, migrations, purges, queue, transport
+from .services import database, images, keystore, migrations, purges, queue, receipts, transport
 from .settings import settings
 from .storage import storage
 
@@ -16,7 +16,18 @@ TIMEOUT = 10.0
 
 REACH = "See that it runs and can be reached."
 
-CHECKS: tuple[Check, ...] = (settings, database, migrations, transport, queue, purges, storage, images)
+CHECKS: tuple[Check, ...] = (
+    settings,
+    database,
+    migrations,
+    transport,
+    queue,
+    purges,
+    storage,
+    keystore,
+    receipts,
+    images,
+)
 
 
 def examine(patient: Patient, checks: tuple[Check, ...] = CHECKS) -> list[Finding]:

@@ -10,7 +10,7 @@ import redis
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, KeyStoreUnavailable
 from ..install_migrations import missing_steps
 from ..service.backlog import read_backlog
 from .findings import Finding, Patient
@@ -135,6 +135,32 @@ def purges(patient: Patient) -> Iterator[Finding]:
         yield Finding("purges", "error", said, "Run `flask chat worker`, or `flask chat purge` here and now.")
     elif not backlog.stalled:
         yield Finding("purges", "ok", f"{backlog.due} due, none overdue.")
+
+
+def keystore(patient: Patient) -> Iterator[Finding]:
+    sealing, dialect = patient.chat.sealing, patient.chat.database.dialect
+    if sealing.store is None:
+        if dialect != "sqlite":
+            yield Finding(
+                "keystore", "warning", "Receipts say `unknown`: the database's files keep erased text for a while.",
+                "Set CHAT_KEYSTORE_URL to a folder outside the database and its backups.",
+            )  # fmt: skip
+        return
+    try:
+        sealing.canary()
+    except KeyStoreUnavailable as error:
+        yield Finding("keystore", "error", f"{error}.", "See that the folder of CHAT_KEYSTORE_URL is mounted and ours.")
+        return
+    yield Finding("keystore", "ok", "A key was made, read and destroyed.")
+
+
+def receipts(patient: Patient) -> Iterator[Finding]:
+    try:
+        patient.chat.receipts.prepare()
+    except ConfigurationError as error:
+        yield Finding("receipts", "error", error.message, "Without it no purge settles.")
+        return
+    yield Finding("receipts", "ok", "There is a key to sign them with.")
 
 
 def images(patient: Patient) -> Iterator[Finding]:

@@ -53,9 +53,10 @@ class Log:
 
     def after(self, thread: int, seq: int, limit: int) -> list[Entry]:
         """The ``limit`` messages that follow ``seq``, in order."""
-        table = self._messages
+        table, threads = self._messages, self._threads
+        status = sa.select(threads.c.status).where(threads.c.id == thread).scalar_subquery()
         query = (
-            sa.select(table, utcnow().label("read_at"))
+            sa.select(table, utcnow().label("read_at"), status.label("thread_status"))
             .where(table.c.thread_id == thread, table.c.seq > seq)
             .order_by(table.c.seq)
             .limit(limit)
@@ -66,7 +67,8 @@ class Log:
         return [self._entry(row, now) for row in self._sealing.reveal(rows)]
 
     def _entry(self, row: Any, now: float) -> Entry:
-        media_url = self._media_url(row.media_path)
+        # No address is signed once closing began: it would outlive what it shows.
+        media_url = self._media_url(row.media_path if row.thread_status == "open" else None)
 
         @cache
         def frame(own: bool, mount: str) -> bytes:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -23,6 +23,8 @@ from ..errors import KeyStoreUnavailable
 KEY_BYTES, NONCE_BYTES = 32, 12
 VERSION = b"\1"
 FIELD = "content"
+NO_THREAD = 0
+"""Their ids begin at 1."""
 SEALED = ("text", "latitude", "longitude")
 
 
@@ -41,28 +43,26 @@ class KeyStore(Protocol):
     def destroy(self, thread_id: int) -> None:
         """Remove the key for ever, durably; none is as good."""
 
-    def check(self) -> None:
-        """Raise unless this is the place that keys were made in: what is not there must not look destroyed."""
-
 
 class FileKeyStore:
     """A file per thread, in a folder of one host or on a shared mount that is not backed up.
 
-    :param folder: made with the first key; then a marker in it tells it from an empty mount point.
+    :param folder: made, with a marker in it, at a process's first use. From then on it is unavailable without that
+        marker: what is not mounted must not look destroyed.
     """
 
     MARKER = "nursecare-chat-keys"
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._used = False
 
     def get(self, thread_id: int) -> bytes | None:
-        try:
-            key = self._file(thread_id).read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise KeyStoreUnavailable(type(error).__name__, error.errno) from None
+        with self._opened():
+            try:
+                key = self._file(thread_id).read_bytes()
+            except FileNotFoundError:
+                return None
         if len(key) != KEY_BYTES:
             raise KeyStoreUnavailable("KeyDamaged")
         return key
@@ -73,31 +73,35 @@ class FileKeyStore:
             return key
         key, file = os.urandom(KEY_BYTES), self._file(thread_id)
         part = file.with_suffix(f".{os.urandom(4).hex()}")
-        try:
-            if not (self._folder / self.MARKER).exists():
-                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                (self._folder / self.MARKER).touch(mode=0o600)
-            _write(part, key)
-            with suppress(FileExistsError):
-                os.link(part, file)
-            part.unlink()
+        with self._opened():
+            try:
+                _write(part, key)
+                with suppress(FileExistsError):
+                    os.link(part, file)
+            finally:
+                part.unlink(missing_ok=True)
             _sync(self._folder)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise KeyStoreUnavailable(type(error).__name__, error.errno) from None
         return self.get(thread_id) or key
 
     def destroy(self, thread_id: int) -> None:
-        try:
+        with self._opened():
             self._file(thread_id).unlink(missing_ok=True)
-            if self._folder.exists():
-                _sync(self._folder)
+            _sync(self._folder)
+
+    @contextmanager
+    def _opened(self) -> Iterator[None]:
+        marker = self._folder / self.MARKER
+        try:
+            if not self._used:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if not any(self._folder.iterdir()):
+                    marker.touch(mode=0o600)
+                self._used = True
+            if not marker.is_file():
+                raise KeyStoreUnavailable("FolderMissing")
+            yield
         except OSError as error:
             raise KeyStoreUnavailable(type(error).__name__, error.errno) from None
-
-    def check(self) -> None:
-        if not (self._folder / self.MARKER).is_file():
-            raise KeyStoreUnavailable("FolderMissing")
 
     def _file(self, thread_id: int) -> Path:
         return self._folder / f"{int(thread_id)}.key"
@@ -171,6 +175,15 @@ class Sealing:
     def destroy(self, thread_id: int) -> None:
         if self.store is not None:
             self.store.destroy(thread_id)
+
+    def canary(self) -> None:
+        """Make, read and destroy a key that is no thread's (C42).
+
+        :raises KeyStoreUnavailable: if that cannot be done.
+        """
+        if self.store is not None and self.store.make(NO_THREAD) != self.store.get(NO_THREAD):
+            raise KeyStoreUnavailable("KeyLost")
+        self.destroy(NO_THREAD)
 
 
 def _bound_to(thread_id: int, seq: int) -> bytes:
