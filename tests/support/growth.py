@@ -108,11 +108,12 @@ class Statement(NamedTuple):
 
 @contextmanager
 def recorded(engine: sa.Engine) -> Iterator[list[Statement]]:
-    """Every statement that ``engine`` executes in the block."""
+    """Every statement that ``engine`` executes in the block, but those that only say how long others may take."""
     statements: list[Statement] = []
 
     def note(connection: Any, cursor: Any, text: str, parameters: Any, context: Any, many: bool) -> None:
-        statements.append(Statement(text, parameters))
+        if "set_config(" not in text:
+            statements.append(Statement(text, parameters))
 
     sa.event.listen(engine, "before_cursor_execute", note)
     try:

@@ -78,9 +78,11 @@ function put(issued, body, signal, onprogress) {
   });
 }
 
-// The photo is there; the answer to an earlier try was lost. Azure says so, in XML, with a 403 of its own.
+// The photo is there; the answer to an earlier try was lost. To an address that may only create, Azure says so in XML
+// with a 403: by the first of these names, Azurite by the second.
 function isThere({ status, responseText }) {
-  return status === 409 || (status === 403 && responseText.includes("<Code>UnauthorizedBlobOverwrite</Code>"));
+  const said = /<Code>(UnauthorizedBlobOverwrite|AuthorizationPermissionMismatch)<\/Code>/;
+  return status === 409 || (status === 403 && said.test(responseText));
 }
 
 function answerOf(request) {
