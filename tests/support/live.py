@@ -24,7 +24,9 @@ class Person:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=1)
         self.http = httpx.Client(base_url=url, timeout=60, limits=limits, verify=verify)
         answer = self.http.post("/login", json={"email": f"{who}@nursecare.test", "password": "demo"})
-        assert answer.status_code == 200, answer.text
+        if answer.status_code != 200:
+            self.http.close()
+            raise AssertionError(answer.text)
 
     def say(self, thread: int, text: str = "hello", **more: Any) -> httpx.Response:
         body = {"type": "text", "text": text, **more}
