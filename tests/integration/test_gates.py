@@ -20,6 +20,8 @@ ROUTES = [
     ("POST", "/api/chat/threads/{thread}/uploads"),
     ("PATCH", "/api/chat/threads/{thread}/close"),
     ("GET", "/api/chat/threads/{thread}/stream"),
+    ("GET", "/api/chat/threads/{thread}/receipt"),
+    ("GET", "/api/chat/receipt-key"),
     ("GET", "/api/chat/threads"),
     ("GET", "/api/chat/openapi.json"),
 ]
