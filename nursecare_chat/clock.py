@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import DateTime, Integer, ScalarSelect, literal, select
+from sqlalchemy import BigInteger, DateTime, ScalarSelect, literal, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -16,7 +16,7 @@ class utcnow(FunctionElement[Any]):
     inherit_cache = True
 
     def __init__(self, seconds: int = 0) -> None:
-        super().__init__(literal(seconds, Integer()))
+        super().__init__(literal(seconds, BigInteger()))
 
 
 @compiles(utcnow)

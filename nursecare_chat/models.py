@@ -162,6 +162,7 @@ def upload_table(metadata: MetaData, user: HostKey, threads: str) -> Table:
         Column("size", BigInteger(), nullable=False),
         Column("expires_at", DateTime(), nullable=False),
         Column("posted", Boolean(), nullable=False, server_default=false()),
+        Column("posted_at", DateTime(), nullable=True),
         Column("rejected", Boolean(), nullable=False, server_default=false()),
         UniqueConstraint("media_path", name=conv("uq_chat_uploads_media_path")),
         Index(conv("ix_chat_uploads_thread_id_sender_id_expires_at"), "thread_id", "sender_id", "expires_at"),
@@ -173,8 +174,8 @@ def upload_table(metadata: MetaData, user: HostKey, threads: str) -> Table:
 def purge_table(metadata: MetaData, request: HostKey) -> Table:
     """``chat_purges``: one row per closed thread, its purge's state and receipt; no foreign keys, so it stays (C8).
 
-    ``uploads_end_at`` is when the last upload URL that was issued stops to count (C39); ``rows_unsealed`` counts the
-    rows whose content was not made unreadable by the loss of a key (C41).
+    ``uploads_end_at`` is when the last upload URL that was issued stops to count (C39). ``rows_plain`` and
+    ``rows_sealed`` count rows by how their content was stored, ``key_store`` names the store that had the key (C41).
     """
     return Table(
         "chat_purges",
@@ -190,7 +191,9 @@ def purge_table(metadata: MetaData, request: HostKey) -> Table:
         Column("lease_owner", String(64), nullable=True),
         Column("lease_until", DateTime(), nullable=True),
         Column("rows_redacted", Integer(), nullable=False, server_default=text("0")),
-        Column("rows_unsealed", Integer(), nullable=False, server_default=text("0")),
+        Column("rows_plain", Integer(), nullable=False, server_default=text("0")),
+        Column("rows_sealed", Integer(), nullable=False, server_default=text("0")),
+        Column("key_store", String(32), nullable=True),
         Column("blobs_found", Integer(), nullable=False, server_default=text("0")),
         Column("blobs_deleted", Integer(), nullable=False, server_default=text("0")),
         Column("last_error", String(128), nullable=True),

@@ -81,6 +81,7 @@ def upgrade(op: Any, host: Host) -> None:
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.DateTime(), nullable=False),
         sa.Column("posted", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("posted_at", sa.DateTime(), nullable=True),
         sa.Column("rejected", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_chat_uploads")),
         sa.ForeignKeyConstraint(
@@ -106,7 +107,9 @@ def upgrade(op: Any, host: Host) -> None:
         sa.Column("lease_owner", sa.String(64), nullable=True),
         sa.Column("lease_until", sa.DateTime(), nullable=True),
         sa.Column("rows_redacted", sa.Integer(), nullable=False, server_default=sa.text("0")),
-        sa.Column("rows_unsealed", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("rows_plain", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("rows_sealed", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("key_store", sa.String(32), nullable=True),
         sa.Column("blobs_found", sa.Integer(), nullable=False, server_default=sa.text("0")),
         sa.Column("blobs_deleted", sa.Integer(), nullable=False, server_default=sa.text("0")),
         sa.Column("last_error", sa.String(128), nullable=True),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
 from flask import Response
 
+from ..errors import ConfigurationError, Unavailable
 from ..state import current
 from . import gates, schemas
 from .describe import describe
 from .responses import answer
+
+log = logging.getLogger(__name__)
 
 
 @describe(
@@ -27,4 +32,9 @@ def show_receipt(thread_id: str) -> Response:
     " the signature is in base64.",
 )
 def show_receipt_key() -> Response:
-    return answer({"algorithm": "Ed25519", "publicKey": current().receipts.public_pem()})
+    try:
+        key = current().receipts.public_pem()
+    except ConfigurationError as error:
+        log.error("chat receipts: %s", error.message, extra={"chat": True})
+        raise Unavailable() from None
+    return answer({"algorithm": "Ed25519", "publicKey": key})

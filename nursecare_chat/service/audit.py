@@ -77,7 +77,7 @@ class Audit:
             yield Trace("database", thread_id, f"{rows} message(s) with content")
         if left := self._storage.listing(names.prefix(thread_id)):
             yield Trace("storage", thread_id, f"{len(left)} blob(s)")
-        if self._redact and self._sealing.has_key(thread_id):
+        if self._redact and self._sealing.left_of(thread_id):
             yield Trace("keystore", thread_id, "a key")
 
     def elsewhere(self, erased: set[int]) -> Iterator[Trace]:

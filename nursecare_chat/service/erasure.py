@@ -12,7 +12,7 @@ from ..clock import Clock
 from ..models import ChatModels
 from ..storage import names
 from ..storage.base import BlobStorage, Retention
-from .lease import Lease, release
+from .lease import LEASE, Lease, release
 from .receipts import Receipts
 from .sealing import Sealing
 from .unit_of_work import Database
@@ -72,29 +72,38 @@ class Erasure:
         :raises Exception: whatever keeps a step from being done.
         """
         self.erase_text(lease)
-        found = self.erase_media(lease)
+        found, looked_at = self.erase_media(lease)
         retention = self._storage.retention()
         self._receipts.prepare()
-        return self.finish(lease, found, retention)
+        return self.finish(lease, found, looked_at, retention)
 
     # -- text ----------------------------------------------------------------------------------------------------
 
     def erase_text(self, lease: Lease) -> None:
         """Nulls in place of what people wrote; then the bytes behind it, and the key that they were sealed under."""
-        shredded = self._sealing.has_key(lease.thread_id)
+        key_store = lease.row.key_store or self._note_key(lease)
         place: int | None = 0
         while place is not None:
-            place = self._erase_some(lease, place, shredded)
+            place = self._erase_some(lease, place)
         self._database.erase_free_space()
-        if self._redact:
-            self._sealing.destroy(lease.thread_id)
+        if self._redact and key_store is not None:
+            self._sealing.destroy(lease.thread_id, key_store)
         lease.write(**lease.step(TEXT_ERASED))
 
-    def _erase_some(self, lease: Lease, place: int, shredded: bool) -> int | None:
-        """One batch behind the ``seq`` ``place``, before which all is empty; the next place.
+    def _note_key(self, lease: Lease) -> str | None:
+        """Put down which store has the thread's key before anything is erased, for afterwards nobody could tell."""
+        messages = self._messages.c
+        sealed = sa.select(messages.id).where(messages.thread_id == lease.thread_id, messages.sealed.is_not(None))
+        with self._database.read() as connection:
+            if connection.scalar(sealed.limit(1)) is None:
+                return None
+        key_store = self._sealing.holder_of(lease.thread_id)
+        if key_store is not None:
+            lease.write(key_store=key_store)
+        return key_store
 
-        :param shredded: whether what was sealed becomes unreadable, for its key is there to be destroyed.
-        """
+    def _erase_some(self, lease: Lease, place: int) -> int | None:
+        """One batch behind the ``seq`` ``place``, before which all is empty; the next place."""
         messages = self._messages.c
         columns = [messages.media_path]
         if self._redact:
@@ -114,21 +123,20 @@ class Erasure:
         )
         with self._database.write() as unit:
             rows = unit.connection.execute(some).all()
-            # What was there in the clear stays in a server's files for a while; what was sealed goes with its key.
-            unsealed = sum(bool(row.plain or (row.sealed and not shredded)) for row in rows)
             these = self._messages.update().where(messages.id.in_([row.id for row in rows]))
             unit.connection.execute(these.values({column: None for column in columns}))
             lease.update(
                 unit.connection,
                 rows_redacted=self._purges.c.rows_redacted + len(rows),
-                rows_unsealed=self._purges.c.rows_unsealed + unsealed,
+                rows_plain=self._purges.c.rows_plain + sum(bool(row.plain) for row in rows),
+                rows_sealed=self._purges.c.rows_sealed + sum(bool(row.sealed) for row in rows),
             )
         return rows[-1].seq if len(rows) == BATCH else None
 
     # -- blobs ---------------------------------------------------------------------------------------------------
 
-    def erase_media(self, lease: Lease) -> int:
-        """Delete everything under the thread's prefix, and look; how many blobs this attempt found.
+    def erase_media(self, lease: Lease) -> tuple[int, datetime]:
+        """Delete everything under the thread's prefix, and look; how many blobs this attempt found, and when it looked.
 
         How many there are is put down before the first is deleted, so that the receipt counts them whatever happens.
         """
@@ -147,67 +155,75 @@ class Erasure:
 
         most = 0
         self._storage.delete_prefix(prefix, progress)
-        lease.write(**lease.step(BLOBS_DELETED))
+        row = lease.write(**lease.step(BLOBS_DELETED), blobs_deleted=purges.blobs_found)
         if self._storage.listing(prefix):
             raise BlobsLeft()
-        return most
+        # What renewed the lease is the last that is known to have been before the listing.
+        return most, row.lease_until - timedelta(seconds=LEASE)
 
     # -- the end -------------------------------------------------------------------------------------------------
 
-    def finish(self, lease: Lease, found: int, retention: Retention) -> Row[Any]:
+    def finish(self, lease: Lease, found: int, looked_at: datetime, retention: Retention) -> Row[Any]:
         """Settle, or come back when no upload URL of the thread can write any more (C39).
 
-        :param found: blobs that this attempt found.
+        :param found: blobs that this attempt found; :param looked_at: when it saw that there are no more.
         """
         clock, purges = self._clock, self._purges.c
         done = release(last_error=None, failures=0)
-        done["blobs_deleted"] = purges.blobs_found
         with self._database.write() as unit:
             at = unit.connection.scalar(sa.select(clock.utcnow()))
-            done["purged_at"] = sa.func.coalesce(purges.purged_at, at)
-            ends, empty, wait = lease.row.uploads_end_at, 0, None
-            if ends is not None and ends > at:
+            ends, posted = self._uploads_of(unit.connection, lease.row)
+            done |= {"purged_at": sa.func.coalesce(purges.purged_at, at), "uploads_end_at": ends}
+            empty, wait = 0, None
+            if ends is not None and ends > looked_at:
                 wait = ends
             elif lease.row.purged_at is not None:
                 empty = 0 if found else lease.row.empty_listings + 1
                 wait = clock.utcnow(APART) if empty < EMPTY_LISTINGS else None
             done["empty_listings"] = empty
+            before = lease.update(unit.connection)
+            known = self._recoverable(unit.connection, before, posted, ends is not None, retention, at)
+            done |= dict(zip(("recoverable_until", "reason"), known, strict=True))
             if wait is not None:
                 return lease.update(unit.connection, **done, state=VERIFIED_EMPTY, next_attempt_at=wait)
-            until, reason = self._recoverable(unit.connection, lease, retention, at)
-            row = lease.update(
-                unit.connection, **done, state=SETTLED, settled_at=at, next_attempt_at=None,
-                recoverable_until=until, reason=reason,
-            )  # fmt: skip
+            row = lease.update(unit.connection, **done, state=SETTLED, settled_at=at, next_attempt_at=None)
             signed = self._purges.update().where(purges.thread_id == row.thread_id)
             unit.connection.execute(signed.values(signature=self._receipts.sign(row)))
         return row
 
     def _recoverable(
-        self, connection: Connection, lease: Lease, retention: Retention, at: datetime
+        self, connection: Connection, row: Row[Any], posted: int, issued: bool, retention: Retention, at: datetime
     ) -> tuple[str, str | None]:
-        """Until when somebody with the right to it could still bring something back, and why (C40)."""
-        row = connection.execute(self._purges.select().where(self._purges.c.thread_id == lease.thread_id)).one()
+        """Until when somebody with the right to it could still bring something back, and why (C40); the worst of what
+        each look at the thread found.
+        """
         if not self._redact:
             return "unknown", "redaction_off"
-        if row.rows_unsealed and connection.dialect.name != "sqlite":
+        if row.recoverable_until == "unknown":
+            return row.recoverable_until, row.reason
+        readable = row.rows_plain or (row.rows_sealed and row.key_store is None)
+        if readable and connection.dialect.name != "sqlite":
             return "unknown", "database_wal_and_backups"
-        if row.blobs_deleted or row.blobs_found:
-            if retention.days is None:
-                return "unknown", retention.reason
-            if retention.days:
-                until = at + timedelta(days=retention.days)
-                return until.strftime("%Y-%m-%dT%H:%M:%SZ"), retention.reason
-        return "never", None
+        if posted and not row.blobs_found:
+            return "unknown", "photos_not_found"
+        if issued and retention.days is None:
+            return "unknown", retention.reason
+        if issued and retention.days:
+            return (at + timedelta(days=retention.days)).strftime("%Y-%m-%dT%H:%M:%SZ"), retention.reason
+        return row.recoverable_until or "never", row.reason
 
+    def _uploads_of(self, connection: Connection, purge: Row[Any]) -> tuple[datetime | None, int]:
+        """From when on no upload to the thread can write any more, ``None`` if there was none; how many were posted.
 
-def uploads_end(connection: Connection, uploads: sa.Table, thread: Row[Any]) -> datetime | None:
-    """From when on no upload URL of a thread that is being closed can write any more; ``None`` if there was none.
-
-    What was neither posted nor refused may be on its way into a message whatever its URL says, so it counts from the
-    close.
-    """
-    query = sa.select(uploads.c.expires_at, ~uploads.c.posted & ~uploads.c.rejected)
-    rows = connection.execute(query.where(uploads.c.thread_id == thread.id))
-    ends = [max(expires_at, thread.closed_at) if undecided else expires_at for expires_at, undecided in rows]
-    return max(ends) + LATE if ends else None
+        Asked here, for a host that closes in a transaction of its own may not see the latest of them. What was neither
+        posted nor refused may be on its way into a message whatever its URL says, so it counts from the close; what was
+        posted may be posted once more at the same time.
+        """
+        table = self._uploads.c
+        query = sa.select(table.expires_at, table.posted_at, table.posted, table.rejected)
+        rows = connection.execute(query.where(table.thread_id == purge.thread_id)).all()
+        ends = []
+        for row in rows:
+            late = row.posted_at if row.posted else None if row.rejected else purge.closed_at
+            ends.append(max(row.expires_at, late or row.expires_at))
+        return max(ends) + LATE if ends else None, sum(row.posted for row in rows)

@@ -48,6 +48,7 @@ class Lease:
         purges = self._purges
         values = {"lease_until": self._clock.utcnow(LEASE), **values}
         fenced = (purges.c.thread_id == self.thread_id) & (purges.c.lease_owner == self.row.lease_owner)
+        fenced &= purges.c.lease_until > self._clock.now()  # who slept too long looks again
         row = connection.execute(purges.update().where(fenced).values(values).returning(purges)).one_or_none()
         if row is None:
             raise LeaseLost()

@@ -138,13 +138,13 @@ class Messages:
             if upload is not None:
                 self._uploads.claim(unit.connection, upload)
                 unit.after_commit(lambda: self._uploads.tidy(upload, shown))
-            values = self._sealing.seal(thread_id, seq, draft.content()) | {
+            written = draft.content() | {"client_message_id": draft.client_message_id}
+            values = self._sealing.seal(thread_id, seq, written) | {
                 "media_path": shown,
                 "thread_id": thread_id,
                 "sender_id": sender_id,
                 "seq": seq,
                 "created_at": utcnow(),
-                "client_message_id": draft.client_message_id,
                 "client_message_key": keys[0] if keys else None,
             }
             answer = (messages.c.id, messages.c.seq, messages.c.media_path)

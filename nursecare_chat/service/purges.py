@@ -6,7 +6,9 @@ five times is ``stalled``, and ``blocked`` where the storage refuses.
 
 from __future__ import annotations
 
+import errno
 import logging
+import time
 import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -19,7 +21,7 @@ from ..errors import DatabaseError, NotFound, StorageUnavailable
 from ..metrics import Metrics
 from ..models import ChatModels
 from ..signals import Emit, thread_purged
-from .erasure import SETTLED, VERIFIED_EMPTY, Erasure, uploads_end
+from .erasure import SETTLED, VERIFIED_EMPTY, Erasure
 from .lease import BLOCKED, LEASE, STALLED, TROUBLE, Lease, LeaseLost, is_free, release
 from .unit_of_work import Database
 
@@ -31,13 +33,17 @@ DELAYS = (5, 30, 60, 120)
 STALLED_DELAY = 300
 """Seconds between attempts at a stalled purge, for ever (C38)."""
 
+SWEEP = 50
+"""Seconds after which a sweep begins no other purge."""
+
 REFUSALS = frozenset({401, 403})
 """HTTP statuses by which a storage says that it will not, whenever it is asked."""
 
 IMMUTABLE = "BlobImmutable"
 """How Azure's words for a policy or a legal hold begin."""
 
-READ_ONLY = frozenset({"PermissionError", "ReadOnlyFilesystem"})
+READ_ONLY = frozenset({errno.EPERM, errno.EACCES, errno.EROFS})
+"""What a folder says."""
 
 
 class Purges:
@@ -58,7 +64,6 @@ class Purges:
         self._database = database
         self._erasure = erasure
         self._purges = models.purges
-        self._uploads = models.uploads
         self._metrics = metrics
         self._clock = clock
         self._wake = wake
@@ -70,7 +75,6 @@ class Purges:
             "thread_id": thread.id,
             "request_id": thread.request_id,
             "closed_at": thread.closed_at,
-            "uploads_end_at": uploads_end(connection, self._uploads, thread),
             "next_attempt_at": self._clock.utcnow(),
         }
         connection.execute(self._purges.insert().values(values))
@@ -80,27 +84,30 @@ class Purges:
         self._wake(thread_id, 0)
 
     def due(self) -> list[int]:
-        """The threads whose purge waits for an attempt now and that no living worker has leased."""
+        """The threads whose purge waits for an attempt now and that no living worker has leased; what never failed
+        comes first.
+        """
         purges = self._purges
-        query = sa.select(purges.c.thread_id).where(self._is_due()).order_by(purges.c.next_attempt_at)
+        query = sa.select(purges.c.thread_id).where(self._is_due())
+        query = query.order_by(purges.c.failures, purges.c.next_attempt_at)
         with self._database.read() as connection:
             return list(connection.scalars(query))
 
     def unsettled(self, thread_id: int | None, request_id: Any = None) -> list[int]:
-        """The one thread of this id or request, whenever its next attempt is; empty if nothing is left of it.
+        """The thread of this id or request, if it waits for an attempt, be it later because it failed.
 
         :raises NotFound: if no such thread was closed.
         """
         purges = self._purges
-        query = sa.select(purges.c.thread_id, purges.c.state)
+        query = sa.select(purges.c.thread_id, self._is_due(early=True).label("due"))
         for column, wanted in ((purges.c.thread_id, thread_id), (purges.c.request_id, request_id)):
             if wanted is not None:
                 query = query.where(column == wanted)
         with self._database.read() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None:
+            rows = connection.execute(query).all()
+        if not rows:
             raise NotFound("No such chat was closed.")
-        return [] if row.state == SETTLED else [row.thread_id]
+        return [row.thread_id for row in rows if row.due]
 
     def settled(self, connection: Connection, thread_ids: Iterable[int]) -> list[int]:
         """Those of ``thread_ids`` of which nothing is left."""
@@ -109,8 +116,16 @@ class Purges:
         return list(connection.scalars(query))
 
     def sweep(self) -> int:
-        """Attempt everything that is due, whoever lost it (C36); the number of purges that came to their end."""
-        return sum(self.run(thread_id) for thread_id in self.due())
+        """Attempt what is due, whoever lost it (C36); the number of purges that did all that can be done now.
+
+        Begins no other after :data:`SWEEP` seconds: the next sweep sees what was closed meanwhile.
+        """
+        done, ends = 0, time.monotonic() + SWEEP
+        for thread_id in self.due():
+            done += self.run(thread_id)
+            if time.monotonic() > ends:
+                break
+        return done
 
     def run(self, thread_id: int, *, early: bool = False) -> bool:
         """One attempt, if it is due and free; whether it did all that can be done now.
@@ -126,6 +141,7 @@ class Purges:
                 return False
             row = self._erasure.run(lease)
         except LeaseLost:
+            log.warning("chat purge lost its lease", extra={"chat": True, "threadId": thread_id})
             return False
         except Exception as error:
             self._failed(thread_id, lease, error)
@@ -208,7 +224,7 @@ def _refuses(error: Exception) -> bool:
     """Whether the storage will not delete, rather than cannot be reached: a policy, a legal hold, a missing right."""
     if not isinstance(error, StorageUnavailable):
         return False
-    return error.detail in REFUSALS or error.kind.startswith(IMMUTABLE) or error.kind in READ_ONLY
+    return error.detail in REFUSALS | READ_ONLY or error.kind.startswith(IMMUTABLE)
 
 
 def _code(error: Exception) -> str:

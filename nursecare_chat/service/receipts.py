@@ -73,9 +73,9 @@ def content(row: Row[Any]) -> dict[str, Any]:
         "rowsRedacted": row.rows_redacted,
         "blobsFound": row.blobs_found,
         "blobsDeleted": row.blobs_deleted,
-        "listing": None if row.purged_at is None else [],
+        "listing": None if row.purged_at is None or row.last_error is not None else [],
         "recoverableUntil": row.recoverable_until,
-        "reason": row.reason if row.state == "settled" else row.last_error,
+        "reason": row.last_error or row.reason,
     }
 
 

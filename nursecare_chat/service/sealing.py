@@ -23,9 +23,8 @@ from ..errors import KeyStoreUnavailable
 KEY_BYTES, NONCE_BYTES = 32, 12
 VERSION = b"\1"
 FIELD = "content"
-NO_THREAD = 0
-"""Their ids begin at 1."""
-SEALED = ("text", "latitude", "longitude")
+SEALED = ("text", "latitude", "longitude", "client_message_id")
+"""What people choose freely."""
 
 
 class KeyStore(Protocol):
@@ -33,6 +32,12 @@ class KeyStore(Protocol):
 
     Every method raises :class:`~nursecare_chat.errors.KeyStoreUnavailable` while it cannot be reached.
     """
+
+    def name(self) -> str:
+        """Which store this is, the same for ever; another folder in its place has another name."""
+
+    def has(self, thread_id: int) -> bool:
+        """Whether there is anything of the thread's."""
 
     def get(self, thread_id: int) -> bytes | None:
         """The thread's key, ``None`` if there is none (any more)."""
@@ -47,15 +52,23 @@ class KeyStore(Protocol):
 class FileKeyStore:
     """A file per thread, in a folder of one host or on a shared mount that is not backed up.
 
-    :param folder: made, with a marker in it, at a process's first use. From then on it is unavailable without that
-        marker: what is not mounted must not look destroyed.
+    :param folder: made with the first key, and a marker with its name in it. Without that it is unavailable: what is
+        not mounted must not look destroyed.
     """
 
     MARKER = "nursecare-chat-keys"
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._used = False
+        self._seen = False
+
+    def name(self) -> str:
+        with self._opened():
+            return (self._folder / self.MARKER).read_text()
+
+    def has(self, thread_id: int) -> bool:
+        with self._opened():
+            return any(self._files(thread_id))
 
     def get(self, thread_id: int) -> bytes | None:
         with self._opened():
@@ -69,51 +82,63 @@ class FileKeyStore:
 
     def make(self, thread_id: int) -> bytes:
         """Whole or not at all, and of two at once one, however the process ends."""
+        self._begin()
         if (key := self.get(thread_id)) is not None:
             return key
-        key, file = os.urandom(KEY_BYTES), self._file(thread_id)
-        part = file.with_suffix(f".{os.urandom(4).hex()}")
+        key = os.urandom(KEY_BYTES)
         with self._opened():
-            try:
-                _write(part, key)
-                with suppress(FileExistsError):
-                    os.link(part, file)
-            finally:
-                part.unlink(missing_ok=True)
-            _sync(self._folder)
+            _put(self._file(thread_id), key)
         return self.get(thread_id) or key
 
     def destroy(self, thread_id: int) -> None:
         with self._opened():
-            self._file(thread_id).unlink(missing_ok=True)
+            for file in self._files(thread_id):
+                file.unlink(missing_ok=True)
             _sync(self._folder)
+
+    def _begin(self) -> None:
+        """Make the folder and its marker, unless there are keys without one, or was one before in this process."""
+        marker = self._folder / self.MARKER
+        try:
+            if self._seen or marker.is_file():
+                return
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not any(self._folder.glob("*.key")):
+                _put(marker, os.urandom(16).hex().encode())
+        except OSError as error:
+            raise KeyStoreUnavailable(type(error).__name__, error.errno) from None
 
     @contextmanager
     def _opened(self) -> Iterator[None]:
-        marker = self._folder / self.MARKER
         try:
-            if not self._used:
-                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                if not any(self._folder.iterdir()):
-                    marker.touch(mode=0o600)
-                self._used = True
-            if not marker.is_file():
+            if not (self._folder / self.MARKER).is_file():
                 raise KeyStoreUnavailable("FolderMissing")
+            self._seen = True
             yield
         except OSError as error:
             raise KeyStoreUnavailable(type(error).__name__, error.errno) from None
+
+    def _files(self, thread_id: int) -> Iterator[Path]:
+        """The key, and what a crash left beside it."""
+        return self._folder.glob(f"{int(thread_id)}.*")
 
     def _file(self, thread_id: int) -> Path:
         return self._folder / f"{int(thread_id)}.key"
 
 
-def _write(file: Path, data: bytes) -> None:
-    descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+def _put(target: Path, data: bytes) -> None:
+    """Durably, whole or not at all; not over what somebody else put there meanwhile."""
+    part = target.with_name(f"{target.stem}.{os.urandom(4).hex()}")
     try:
-        os.write(descriptor, data)
-        os.fsync(descriptor)
+        with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(part, target)
     finally:
-        os.close(descriptor)
+        part.unlink(missing_ok=True)
+    _sync(target.parent)
 
 
 def _sync(folder: Path) -> None:
@@ -135,8 +160,9 @@ class Sealing:
         self.store = store
 
     def seal(self, thread_id: int, seq: int, content: dict[str, Any]) -> dict[str, Any]:
-        """``content`` as the row has it. Called while the thread's row is locked open, so that no key is made behind a
-        close.
+        """``content`` as the row has it. Called while the thread's row is locked open: no key is made behind a close.
+
+        :param content: columns of the row, those of :data:`SEALED` among them.
 
         :raises KeyStoreUnavailable: if there is no key to be had; nothing is stored in the clear instead.
         """
@@ -168,22 +194,41 @@ class Sealing:
                 vars(shown).update(json.loads(inner))
         return shown
 
-    def has_key(self, thread_id: int) -> bool:
-        """Whether the thread has a key that :meth:`destroy` destroys."""
-        return self.store is not None and self.store.get(thread_id) is not None
+    def holder_of(self, thread_id: int) -> str | None:
+        """The name of the store that has the thread's key; ``None`` if it was lost, or there is no store any more.
 
-    def destroy(self, thread_id: int) -> None:
-        if self.store is not None:
-            self.store.destroy(thread_id)
+        :raises KeyStoreUnavailable: if the keys cannot be looked at now.
+        """
+        return self.store.name() if self.store is not None and self.store.has(thread_id) else None
+
+    def destroy(self, thread_id: int, holder: str) -> None:
+        """
+        :param holder: the name of the store that had the key.
+        :raises KeyStoreUnavailable: if it is not this one, or cannot be reached: the key may be there yet.
+        """
+        if self.store is None or self.store.name() != holder:
+            raise KeyStoreUnavailable("AnotherStore")
+        self.store.destroy(thread_id)
+
+    def left_of(self, thread_id: int) -> bool:
+        """Whether anything of the thread's is in the store, for an audit; in one that was never used nothing is."""
+        try:
+            return self.store is not None and self.store.has(thread_id)
+        except KeyStoreUnavailable as error:
+            if error.kind == "FolderMissing":
+                return False
+            raise
 
     def canary(self) -> None:
         """Make, read and destroy a key that is no thread's (C42).
 
         :raises KeyStoreUnavailable: if that cannot be done.
         """
-        if self.store is not None and self.store.make(NO_THREAD) != self.store.get(NO_THREAD):
-            raise KeyStoreUnavailable("KeyLost")
-        self.destroy(NO_THREAD)
+        if self.store is not None:
+            nobody = -int.from_bytes(os.urandom(6), "big")  # threads' ids begin at 1
+            if self.store.make(nobody) != self.store.get(nobody):
+                raise KeyStoreUnavailable("KeyLost")
+            self.store.destroy(nobody)
 
 
 def _bound_to(thread_id: int, seq: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -67,6 +67,9 @@ class Uploads:
         :raises StorageUnavailable: if nothing can be stored now.
         """
         uploads, name = self._uploads, names.new_name(thread_id, content_type)
+        # The address goes by this machine's clock, which may be ahead of the database's.
+        here = datetime.now(UTC).replace(tzinfo=None) + timedelta(seconds=self._ttl)
+        by_database, by_machine = utcnow(self._ttl), sa.literal(here)
         values = {
             "thread_id": thread_id,
             "sender_id": sender_id,
@@ -74,7 +77,7 @@ class Uploads:
             "copy_path": names.new_name(thread_id, content_type),
             "content_type": content_type,
             "size": size,
-            "expires_at": utcnow(self._ttl),
+            "expires_at": sa.case((by_database > by_machine, by_database), else_=by_machine),
         }
         put = self._storage.sign_put(name, content_type, size, self._ttl)  # before it counts as waiting
         with self._database.write() as unit:
@@ -175,7 +178,7 @@ class Uploads:
         """
         uploads = self._uploads
         free = (uploads.c.id == upload.id) & ~uploads.c.posted & ~uploads.c.rejected
-        if not connection.execute(uploads.update().where(free).values(posted=True)).rowcount:
+        if not connection.execute(uploads.update().where(free).values(posted=True, posted_at=utcnow())).rowcount:
             raise _refused("This was posted before.")
 
     def tidy(self, upload: Row[Any], shown: str | None) -> None:

@@ -158,6 +158,8 @@ class AzureStorage:
             with translated():
                 days = azure_properties.soft_delete_days(self._service.client)
         except StorageUnavailable as error:
+            if error.detail not in (401, 403):
+                raise
             return Retention(None, f"soft_delete_unknown/{error.kind}")
         return Retention(days, "soft_delete" if days else None)
 
@@ -177,14 +179,18 @@ class AzureStorage:
         trouble: StorageUnavailable | None = None
         with translated():
             for _ in range(ROUNDS):
-                items = list(self._items(prefix))
+                items = []
+                for item in self._items(prefix):
+                    items.append(item)
+                    if len(items) % PAGE == 0:
+                        progress(len(found))
                 if not items:
                     return len(found)
                 found |= {item.name for item in items if not _is_spent(item)}
                 progress(len(found))
                 trouble = None
-                stubborn = [item for item in items if _key(item) in seen]
-                for item in stubborn:
+                stubborn = {_key(item): item for item in items if _key(item) in seen}
+                for item in stubborn.values():
                     trouble = self._force(item) or trouble
                     progress(len(found))
                 for _ in self._delete([item for item in items if _key(item) not in seen]):

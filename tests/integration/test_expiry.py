@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from nursecare_chat import thread_closed
+from nursecare_chat.clock import utcnow
 from nursecare_chat.testing import advance
 
 from ..support.hosts import Workbench
@@ -69,3 +73,37 @@ def test_off(make_bench: Callable[..., Workbench]) -> None:
     advance(bench.app, 10 * 365 * 86400)
     bench.state.tasks.sweep()
     assert client.say(thread).status_code == 200
+
+
+@pytest.mark.one_process
+def test_somebody_writes_at_that_moment(make_bench: Callable[..., Workbench]) -> None:
+    """C5, C10: what the closing waited for is a reason to stay open."""
+    bench = make_bench("foreign-postgresql", CHAT_IDLE_CLOSE_MINUTES="30")
+    client = bench.login("client")
+    thread = client.open(1).get_json()["threadId"]
+    client.say(thread)
+    advance(bench.app, 31 * 60)
+    models = bench.state.models
+    with bench.state.database.write() as unit, ThreadPoolExecutor(1) as pool:
+        row = unit.connection.execute(sa.select(models.messages)).one()
+        values = {**row._mapping, "id": None, "seq": 2, "created_at": utcnow(31 * 60)}
+        del values["id"]
+        unit.connection.execute(models.threads.update().where(models.threads.c.id == thread).values(last_seq=2))
+        unit.connection.execute(models.messages.insert().values(values))
+        sweeping = pool.submit(bench.state.tasks.sweep)
+        time.sleep(1)
+        assert not sweeping.done()
+        unit.connection.commit()
+        sweeping.result(20)
+    assert client.say(thread).status_code == 200
+
+
+@pytest.mark.one_process
+def test_a_hundred_years(make_bench: Callable[..., Workbench]) -> None:
+    """C5: no limit is too long."""
+    bench = make_bench("foreign-postgresql", CHAT_MAX_AGE_DAYS="36500", CHAT_IDLE_CLOSE_MINUTES="1")
+    client = bench.login("client")
+    thread = client.open(1).get_json()["threadId"]
+    advance(bench.app, 61)
+    bench.state.tasks.sweep()
+    assert client.say(thread).get_json()["code"] == "thread_closed"

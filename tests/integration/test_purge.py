@@ -145,7 +145,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(bench: Workbench, client_ap
     for step in (
         lambda: steps.erase_media(slow),
         lambda: steps.erase_text(slow),
-        lambda: steps.finish(slow, 0, Retention()),
+        lambda: steps.finish(slow, 0, slow.row.closed_at, Retention()),
     ):
         with pytest.raises(LeaseLost):
             step()

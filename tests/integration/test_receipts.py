@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import subprocess
 from collections.abc import Callable
@@ -116,7 +117,8 @@ class Refusing:
         (StorageUnavailable("AuthorizationPermissionMismatch", 403), "blocked"),
         (StorageUnavailable("BlobImmutableDueToPolicy", 409), "blocked"),
         (StorageUnavailable("ServerBusy", 503), "pending"),
-        (PermissionError(), "pending"),
+        (StorageUnavailable("PermissionError", errno.EACCES), "blocked"),
+        (OSError("no route"), "pending"),
     ],
     ids=str,
 )
@@ -203,6 +205,42 @@ def test_without_redaction(make_bench: Callable[..., Workbench]) -> None:
     api.say(thread, "stays")
     api.close(thread)
     assert (receipt(api, thread)["recoverableUntil"], receipt(api, thread)["reason"]) == ("unknown", "redaction_off")
+
+
+def test_a_photo_that_was_refused_counts_too(
+    make_bench: Callable[..., Workbench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C40: soft delete has it all the same; and what an earlier look found is not forgotten."""
+    bench = make_bench()
+    kept = [Retention(7, "soft_delete")]
+    monkeypatch.setattr(bench.state.storage, "retention", lambda: kept[0])
+    api = bench.login("client")
+    thread = api.open(1).get_json()["threadId"]
+    issued = issue(api, thread).get_json()
+    put(api, issued)
+    bench.state.storage.delete(issued["mediaPath"])
+    api.close(thread)
+    kept[0] = Retention()
+    advance(bench.app, 40 * 60)
+    while bench.state.purges.sweep():
+        advance(bench.app, 61)
+    shown = receipt(api, thread)
+    assert (shown["state"], shown["blobsFound"], shown["reason"]) == ("settled", 0, "soft_delete")
+    assert shown["recoverableUntil"] > shown["closedAt"]
+
+
+def test_photos_that_are_not_where_they_were(make_bench: Callable[..., Workbench]) -> None:
+    """C40: another storage than the one they were posted to is empty, and proves nothing."""
+    bench = make_bench()
+    api = bench.login("client")
+    thread = api.open(1).get_json()["threadId"]
+    post(api, thread, upload(api, thread))
+    bench.state.storage.delete_prefix(f"chats/{thread}/")
+    api.close(thread)
+    assert (receipt(api, thread)["recoverableUntil"], receipt(api, thread)["reason"]) == (
+        "unknown",
+        "photos_not_found",
+    )
 
 
 # -- the key -----------------------------------------------------------------------------------------------------------

@@ -56,7 +56,8 @@ def test_the_same_chat(bench: Workbench, client_api: Api, admin_api: Api, thread
         (CANARY, None, None),
         (None, PLACE["lat"], PLACE["lng"]),
     ]
-    assert client_api.messages(thread, after="0").get_json()["messages"][0]["text"] == CANARY
+    mine = client_api.messages(thread, after="0").get_json()["messages"][0]
+    assert (mine["text"], mine["clientMessageId"]) == (CANARY, "one")
     assert client_api.say(thread, CANARY, clientMessageId="one").get_json()["seq"] == 1
     assert client_api.say(thread, "another", clientMessageId="one").status_code == 422
     client_api.close(thread)
@@ -74,7 +75,8 @@ def test_what_the_rows_have(bench: Workbench, client_api: Api, thread: int, keys
     other = client_api.open(2).get_json()["threadId"]
     client_api.say(other, "elsewhere")
     before = rows(bench)
-    assert all(row.text is None and row.latitude is None and row.sealed for row in before)
+    assert all((row.text, row.latitude, row.client_message_id) == (None, None, None) for row in before)
+    assert all(row.sealed for row in before)
     assert not any(b"canary" in row.sealed for row in before)
     messages = bench.state.models.messages
     mine = [row for row in before if row.thread_id == thread]
@@ -93,8 +95,7 @@ def test_the_store_is_away(bench: Workbench, client_api: Api, thread: int, keys:
     talk(client_api, thread)
     (file,) = keys.glob("*.key")
     good = file.read_bytes()
-    file.unlink()
-    file.mkdir()
+    file.write_bytes(b"damaged")
     refused = client_api.say(thread, CANARY)
     assert (refused.status_code, refused.get_json()["code"], "Retry-After" in refused.headers) == (
         503,
@@ -102,27 +103,65 @@ def test_the_store_is_away(bench: Workbench, client_api: Api, thread: int, keys:
         True,
     )
     assert client_api.messages(thread).status_code == 503
-    client_api.close(thread)
-    assert receipt(client_api, thread)["state"] == "pending"
-    file.rmdir()
     file.write_bytes(good)
     assert client_api.messages(thread).get_json()["messages"][0]["text"] == CANARY
 
 
-def test_a_folder_that_was_lost(bench: Workbench, client_api: Api, thread: int, keys: Path) -> None:
-    """C40, C41: nothing looks destroyed; whoever puts up with the loss gets a receipt that does not say so either."""
+def test_a_folder_that_is_not_mounted(bench: Workbench, client_api: Api, thread: int, keys: Path) -> None:
+    """C40, C41: nothing looks destroyed, not even behind a crash between the rows and the key."""
     talk(client_api, thread)
+    purges, sealing = bench.state.purges, bench.state.sealing
     keys.rename(keys.with_name("elsewhere"))
     assert (client_api.messages(thread).status_code, client_api.say(thread).status_code) == (503, 503)
-    client_api.close(thread)
-    assert receipt(client_api, thread)["reason"].startswith("FolderMissing")
+    keys.with_name("elsewhere").rename(keys)
+    with pytest.MonkeyPatch.context() as patch:
+
+        def crash(thread_id: int, holder: str) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(sealing, "destroy", crash)
+        purges._wake = lambda thread_id, delay: None
+        client_api.close(thread)
+        if receipt(client_api, thread)["attempts"] == 0:
+            with pytest.raises(KeyboardInterrupt):
+                purges.run(thread)
+    keys.rename(keys.with_name("elsewhere"))
+    FileKeyStore(keys).make(99)  # as another chat's first message does it in an empty mount point
+    advance(bench.app, 61)
+    assert not purges.run(thread)
+    assert receipt(client_api, thread)["reason"].startswith("AnotherStore")
+    shutil.rmtree(keys)
+    keys.with_name("elsewhere").rename(keys)
+    advance(bench.app, 31)
+    assert purges.run(thread)
+    assert (receipt(client_api, thread)["recoverableUntil"], list(keys.glob("*.*"))) == ("never", [])
+
+
+def test_a_folder_that_was_lost(bench: Workbench, client_api: Api, thread: int, keys: Path) -> None:
+    """C40, C41: the open chat cannot be read; its receipt does not say that a key was destroyed."""
+    talk(client_api, thread)
+    shutil.rmtree(keys)
     for app in bench.apps:  # as after a restart
         app.extensions["nursecare_chat"].sealing.store = FileKeyStore(keys)
+    other = client_api.open(2).get_json()["threadId"]
+    assert client_api.say(other).status_code == 200  # whoever begins anew puts up with the loss
     assert [one["text"] for one in client_api.messages(thread).get_json()["messages"]] == [None, None]
-    advance(bench.app, 6)
-    assert bench.state.purges.run(thread)
+    client_api.close(thread)
     expected = "unknown" if bench.state.database.dialect == "postgresql" else "never"
     assert receipt(client_api, thread)["recoverableUntil"] == expected
+
+
+def test_what_a_crash_leaves_beside_a_key(keys: Path) -> None:
+    """C41: a second name of the same file goes with it, and an audit sees it."""
+    store = FileKeyStore(keys)
+    store.make(12)
+    store.make(123)
+    (keys / "12.0a1b2c3d").hardlink_to(keys / "12.key")
+    store.destroy(12)
+    assert {file.name for file in keys.iterdir()} == {FileKeyStore.MARKER, "123.key"}
+    (keys / "12.0a1b2c3d").touch()
+    assert Sealing(store).left_of(12)
+    assert not Sealing(FileKeyStore(keys / "never used")).left_of(12)
 
 
 @pytest.mark.one_process
@@ -183,8 +222,8 @@ def test_a_servers_files(server: Server, tmp_path: Path, keys: Path, sealed: boo
     try:
         api = bench.login("client")
         thread = api.open(1).get_json()["threadId"]
-        for _ in range(20):
-            assert api.say(thread, CANARY).status_code == 200
+        for number in range(20):
+            assert api.say(thread, CANARY, clientMessageId=f"canary-5d27-{number}").status_code == 200
         api.post(thread, PLACE)
         needles = (b"canary-5d27",)
         with connect(sa.make_url(bench.url)) as operator:
