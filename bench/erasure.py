@@ -58,6 +58,9 @@ class Faulty(ThreadingHTTPServer):
         self.injected = 0
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who was killed breaks off its connections."""
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/{ACCOUNT}"
