@@ -176,7 +176,7 @@ def examine(shell: Shell, status: int = 0) -> Found:
 
 def test_a_fresh_host(shell: Callable[..., Shell]) -> None:
     """C42: without tables it fails and says how to make them; with them all is well, and warnings say the rest."""
-    host = shell(CHAT_METRICS="1", CHAT_METRICS_TOKEN=TOKEN, CHAT_MAX_AGE_DAYS="7")
+    host = shell(CHAT_METRICS="1", CHAT_METRICS_TOKEN=TOKEN)
     assert "flask db upgrade" in words(examine(host, 1), "migrations", "error")
     host.flask("db", "upgrade")
     found = examine(host)
@@ -185,7 +185,7 @@ def test_a_fresh_host(shell: Callable[..., Shell]) -> None:
     assert "PostgreSQL" in words(found, "database", "warning")
     assert "worker" in words(found, "worker", "warning")
     said = words(found, "settings", "warning")
-    for word in ("SESSION_COOKIE_SECURE", "CHAT_STORAGE_URL", "CHAT_QUEUE_URL", "CHAT_MAX_AGE_DAYS", "logout"):
+    for word in ("SESSION_COOKIE_SECURE", "CHAT_STORAGE_URL", "CHAT_QUEUE_URL", "CHAT_RECEIPT_KEY", "logout"):
         assert word in said
 
 

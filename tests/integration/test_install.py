@@ -554,12 +554,12 @@ def test_off_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_embedded_defaults_warn_outside_debug_and_testing(caplog: pytest.LogCaptureFixture) -> None:
-    """C5: one warning each; and one for a setting that this release does not act on."""
-    small = Small(TESTING=False, CHAT_KEYSTORE_URL="file:///keys")
+    """C5: one warning each."""
+    small = Small(TESTING=False)
     del small.app.config["CHAT_QUEUE_URL"]
     small.install()
     warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    for key in ("CHAT_TRANSPORT_URL", "CHAT_STORAGE_URL", "CHAT_QUEUE_URL", "CHAT_KEYSTORE_URL"):
+    for key in ("CHAT_TRANSPORT_URL", "CHAT_STORAGE_URL", "CHAT_QUEUE_URL", "CHAT_RECEIPT_KEY"):
         assert sum(key in text for text in warned) == 1
     caplog.clear()
     Small().install()

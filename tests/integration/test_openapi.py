@@ -218,10 +218,14 @@ def test_every_answer_is_as_it_says(bench: Workbench) -> None:
     says(client, "list_messages", 422, thread, query_string={"after": 1, "cursor": 1})
     says(client, "list_threads", 422, query_string={"status": "ajar"})
     says(client, "show_thread", 404, 99_999)
+    says(client, "show_receipt", 404, thread)
+    says(client, "show_receipt_key", 200)
     says(nurse, "show_thread", 403, thread)
     says(nurse, "close_thread", 403, thread)
     says(client, "close_thread", 200, thread)
     says(client, "close_thread", 200, thread)
+    says(client, "show_receipt", 200, thread)
+    says(nurse, "show_receipt", 403, thread)
     says(client, "open_thread", 200, request)
     says(client, "show_thread", 200, thread)
     says(client, "list_messages", 200, thread)
@@ -229,7 +233,7 @@ def test_every_answer_is_as_it_says(bench: Workbench) -> None:
     says(client, "post_message", 403, thread, json=text)
     says(nobody, "get_media", 404, shown)
     every = [operation["operationId"] for _, _, operation in operations(says.document)]
-    ids = {"open_thread": (request,), "list_threads": (), "show_document": ()}
+    ids = {"open_thread": (request,), "list_threads": (), "show_document": (), "show_receipt_key": ()}
     for name in every:
         if not name.endswith("_media"):
             says(nobody, name, 401, *ids.get(name, (thread,)))

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from nursecare_chat import thread_closed
+from nursecare_chat import message_created, thread_closed
 from nursecare_chat.errors import DatabaseConflict, DatabaseError, DatabaseUnavailable
 from nursecare_chat.service import postgres
 from nursecare_chat.service.unit_of_work import NO_TABLES, POOL, translate
@@ -233,6 +233,25 @@ def test_a_server_that_is_gone(bench_on: Workbench, own_server: Server) -> None:
     assert (stream.status_code, stream.data) == (200, b"retry: 10000\n\n")
     own_server.start()
     assert person.say(thread).get_json()["seq"] == 1
+
+
+def test_cut_off_behind_the_commit(make_bench: Callable[..., Workbench]) -> None:
+    """C13: the reference host's session was idle then, and its end does not make a 500 of what was acknowledged."""
+    bench = make_bench(REFERENCE, SQLALCHEMY_ENGINE_OPTIONS={"pool_pre_ping": True})
+    person = bench.login("client")
+    thread = person.open(1).get_json()["threadId"]
+    cut = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+
+    def restart(sender: Any, **ids: Any) -> None:
+        with connect(sa.make_url(bench.url)) as operator:
+            operator.execute(cut)
+
+    with message_created.connected_to(restart):
+        assert person.say(thread).get_json()["seq"] == 1
+    assert person.say(thread).get_json()["seq"] == 2
 
 
 def test_it_hangs_in_mid_transaction(bench_on: Workbench, own_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,11 +26,12 @@ PATIENCE = 60
 WORKER = """
 import sys, time
 from nursecare_chat import tasks
-from nursecare_chat.service import purges, unit_of_work
+from nursecare_chat.service import erasure, lease, purges
+from nursecare_chat.storage.local import LocalStorage
 tasks.BEAT = 1  # second
-purges.LEASE = 3
+erasure.LEASE = lease.LEASE = purges.LEASE = 3
 if "slow" in sys.argv[1]:
-    unit_of_work.Database.erase_free_space = lambda database: (print("in mid-purge", flush=True), time.sleep(600))
+    LocalStorage.retention = lambda storage: (print("in mid-purge", flush=True), time.sleep(600))
 sys.argv[1:2] = []
 from flask.__main__ import main
 main()
