@@ -40,15 +40,17 @@ class Lease:
         self.row = row
         self.thread_id: int = row.thread_id
 
-    def update(self, connection: Connection, **values: Any) -> Row[Any]:
+    def update(self, connection: Connection, *, overdue: bool = False, **values: Any) -> Row[Any]:
         """Write to the row, and hold it for :data:`LEASE` seconds from now unless ``values`` say otherwise; the row.
 
+        :param overdue: also when the lease is over, if nobody took the purge: for a failure, which proves nothing.
         :raises LeaseLost: if it is another worker's by now.
         """
         purges = self._purges
         values = {"lease_until": self._clock.utcnow(LEASE), **values}
         fenced = (purges.c.thread_id == self.thread_id) & (purges.c.lease_owner == self.row.lease_owner)
-        fenced &= purges.c.lease_until > self._clock.now()  # who slept too long looks again
+        if not overdue:
+            fenced &= purges.c.lease_until > self._clock.now()  # who slept too long looks again
         row = connection.execute(purges.update().where(fenced).values(values).returning(purges)).one_or_none()
         if row is None:
             raise LeaseLost()

@@ -202,7 +202,7 @@ class Purges:
         )
         try:
             with self._database.write() as unit:
-                lease.update(unit.connection, **values)
+                lease.update(unit.connection, overdue=True, **values)
                 unit.after_commit(lambda: self._wake(thread_id, delay))
         except (DatabaseError, LeaseLost):
             pass  # the lease runs out by itself, then the sweep tries again

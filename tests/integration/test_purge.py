@@ -152,6 +152,31 @@ def test_a_worker_that_lost_its_lease_writes_nothing(bench: Workbench, client_ap
     assert rows(bench, "messages")[0].text == f"{CANARY} text"
 
 
+def test_who_slept_too_long(bench: Workbench, client_api: Api, thread: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C36, C38: what was seen before is no proof any more; a failure counts all the same."""
+    client_api.close(thread)
+    purges, real = bench.state.purges, bench.state.storage.delete_prefix
+
+    def sleep(prefix: str, progress: Any) -> int:
+        advance(bench.app, LEASE + 1)
+        return int(real(prefix, progress))
+
+    def fail(prefix: str, progress: Any) -> int:
+        advance(bench.app, LEASE + 1)
+        raise OSError("no route")
+
+    monkeypatch.setattr(bench.state.storage, "delete_prefix", sleep)
+    assert not purges.run(thread)
+    assert (receipts(bench)[thread].state, receipts(bench)[thread].settled_at) == ("text_erased", None)
+    monkeypatch.setattr(bench.state.storage, "delete_prefix", fail)
+    assert not purges.run(thread)
+    assert (receipts(bench)[thread].failures, receipts(bench)[thread].last_error) == (1, "OSError")
+    monkeypatch.setattr(bench.state.storage, "delete_prefix", real)
+    advance(bench.app, 6)
+    assert purges.run(thread)
+    assert (receipts(bench)[thread].state, receipts(bench)[thread].attempts) == ("settled", 3)
+
+
 def test_failures_are_counted_in_the_database(
     bench: Workbench, client_api: Api, thread: int, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -268,7 +268,7 @@ def test_a_key_of_the_operators(make_bench: Callable[..., Workbench], tmp_path: 
     assert bench.state.receipts.public_pem() == made.stdout
 
 
-@pytest.mark.parametrize("setting", ["nonsense", "file:///nowhere/key.pem", PEM[:-40]])
+@pytest.mark.parametrize("setting", ["nonsense", "file:///nowhere/key.pem", PEM[:-40]], ids=["text", "file", "part"])
 def test_a_key_that_is_none(make_bench: Callable[..., Workbench], setting: str) -> None:
     """C5: stops the start, names the key, does not show it."""
     with pytest.raises(ConfigurationError, match="CHAT_RECEIPT_KEY") as raised:
