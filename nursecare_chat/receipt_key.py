@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from .durable import put
 from .errors import ConfigurationError
 
 FILE = "chat-receipt-key.pem"
@@ -63,23 +63,15 @@ class ReceiptKey:
         with suppress(FileNotFoundError):
             return place.read_bytes()
         made = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        part = place.with_suffix(f".{os.urandom(4).hex()}")
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-                file.write(made)
-                file.flush()
-                os.fsync(file.fileno())
-            with suppress(FileExistsError):
-                os.link(part, place)
+            put(place, made)
             return place.read_bytes()
         except OSError as error:
             raise ConfigurationError(
                 f"No key to sign receipts with can be made in the instance folder ({type(error).__name__});"
                 f" set CHAT_RECEIPT_KEY to {ACCEPTED}."
             ) from None
-        finally:
-            part.unlink(missing_ok=True)
 
 
 def _configured(setting: str) -> Ed25519PrivateKey:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from ..models import ChatModels
 from ..storage import names
 from ..storage.base import BlobStorage
-from .erasure import SETTLED, VERIFIED_EMPTY
+from .erasure import SETTLED, VERIFIED_EMPTY, erased_columns
 from .sealing import Sealing
 from .unit_of_work import Database
 
@@ -64,13 +64,9 @@ class Audit:
         """
         :raises DatabaseError, StorageUnavailable: if one of them cannot be looked at.
         """
-        messages = self._models.messages.c
-        columns = [messages.media_path]
-        if self._redact:
-            columns += [messages.text, messages.latitude, messages.longitude, messages.sealed]
-            columns += [messages.client_message_id, messages.client_message_key]
-        full = sa.or_(*(column.is_not(None) for column in columns))
-        query = sa.select(sa.func.count()).where(messages.thread_id == thread_id, full)
+        messages = self._models.messages
+        full = sa.or_(*(column.is_not(None) for column in erased_columns(messages, self._redact)))
+        query = sa.select(sa.func.count()).where(messages.c.thread_id == thread_id, full)
         with self._database.read() as connection:
             rows = connection.scalar(query)
         if rows:

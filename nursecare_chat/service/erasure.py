@@ -35,6 +35,15 @@ REQUESTED, TEXT_ERASED, BLOBS_DELETED, VERIFIED_EMPTY, SETTLED = STEPS = (
 )
 
 
+def erased_columns(messages: sa.Table, redact: bool) -> list[Any]:
+    """Those of a message that are null once it is erased (C37).
+
+    :param redact: whether content goes; media paths always do.
+    """
+    content = ("text", "latitude", "longitude", "sealed", "client_message_id", "client_message_key")
+    return [messages.c[name] for name in ("media_path", *(content if redact else ()))]
+
+
 class BlobsLeft(Exception):
     """The listing after the deletion was not empty."""
 
@@ -105,10 +114,7 @@ class Erasure:
     def _erase_some(self, lease: Lease, place: int) -> int | None:
         """One batch behind the ``seq`` ``place``, before which all is empty; the next place."""
         messages = self._messages.c
-        columns = [messages.media_path]
-        if self._redact:
-            columns += [messages.text, messages.latitude, messages.longitude, messages.sealed]
-            columns += [messages.client_message_id, messages.client_message_key]
+        columns = erased_columns(self._messages, self._redact)
         full = sa.or_(*(column.is_not(None) for column in columns))
         some = (
             sa.select(

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from ..durable import put, sync
 from ..errors import KeyStoreUnavailable
 
 KEY_BYTES, NONCE_BYTES = 32, 12
@@ -87,14 +88,14 @@ class FileKeyStore:
             return key
         key = os.urandom(KEY_BYTES)
         with self._opened():
-            _put(self._file(thread_id), key)
+            put(self._file(thread_id), key)
         return self.get(thread_id) or key
 
     def destroy(self, thread_id: int) -> None:
         with self._opened():
             for file in self._files(thread_id):
                 file.unlink(missing_ok=True)
-            _sync(self._folder)
+            sync(self._folder)
 
     def _begin(self) -> None:
         """Make the folder and its marker, unless there are keys without one, or was one before in this process."""
@@ -104,7 +105,7 @@ class FileKeyStore:
                 return
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not any(self._folder.glob("*.key")):
-                _put(marker, os.urandom(16).hex().encode())
+                put(marker, os.urandom(16).hex().encode())
         except OSError as error:
             raise KeyStoreUnavailable(type(error).__name__, error.errno) from None
 
@@ -124,30 +125,6 @@ class FileKeyStore:
 
     def _file(self, thread_id: int) -> Path:
         return self._folder / f"{int(thread_id)}.key"
-
-
-def _put(target: Path, data: bytes) -> None:
-    """Durably, whole or not at all; not over what somebody else put there meanwhile."""
-    part = target.with_name(f"{target.stem}.{os.urandom(4).hex()}")
-    try:
-        with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(part, target)
-    finally:
-        part.unlink(missing_ok=True)
-    _sync(target.parent)
-
-
-def _sync(folder: Path) -> None:
-    """Make what was linked and unlinked in it durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Sealing:
