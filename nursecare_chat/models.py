@@ -112,6 +112,7 @@ def thread_table(metadata: MetaData, user: HostKey, request: HostKey) -> Table:
         Index(conv("ix_chat_threads_admin_id_status"), "admin_id", "status"),
         Index(conv("ix_chat_threads_admin_id_status_id"), "admin_id", "status", "id"),
         Index(conv("ix_chat_threads_client_id_status_id"), "client_id", "status", "id"),
+        Index(conv("ix_chat_threads_status_opened_at"), "status", "opened_at"),
         sqlite_autoincrement=True,  # an id, and so a blob prefix, is never used twice
     )
 
@@ -204,6 +205,7 @@ def purge_table(metadata: MetaData, request: HostKey) -> Table:
         Column("reason", String(128), nullable=True),
         Column("signature", String(128), nullable=True),
         Index(conv("ix_chat_purges_next_attempt_at"), "next_attempt_at"),
+        Index(conv("ix_chat_purges_request_id"), "request_id"),
     )
 
 

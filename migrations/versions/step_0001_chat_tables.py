@@ -138,10 +138,12 @@ INDEXES = (
     ("chat_threads", "admin_id", "status"),
     ("chat_threads", "admin_id", "status", "id"),
     ("chat_threads", "client_id", "status", "id"),
+    ("chat_threads", "status", "opened_at"),
     ("chat_messages", "thread_id", "created_at"),
     ("chat_messages", "thread_id", "id"),
     ("chat_messages", "sender_id"),
     ("chat_uploads", "thread_id", "sender_id", "expires_at"),
     ("chat_uploads", "sender_id"),
     ("chat_purges", "next_attempt_at"),
+    ("chat_purges", "request_id"),
 )

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
 from ..clock import Clock
+from ..errors import KeyStoreUnavailable
 from ..models import ChatModels
 from ..storage import names
 from ..storage.base import BlobStorage, Retention
@@ -75,12 +76,16 @@ class Erasure:
         self._uploads = models.uploads
 
     def run(self, lease: Lease) -> Row[Any]:
-        """Text first, for it needs nothing outside the database; the row at the end.
+        """Text first, for it needs nothing outside the database but the key store; the row at the end.
 
         :raises LeaseLost: if another worker has the purge by now.
         :raises Exception: whatever keeps a step from being done.
         """
-        self.erase_text(lease)
+        try:
+            self.erase_text(lease)
+        except KeyStoreUnavailable:
+            self._delete_blobs(lease)  # photos need no keys
+            raise
         found, looked_at = self.erase_media(lease)
         retention = self._storage.retention()
         self._receipts.prepare()
@@ -142,11 +147,19 @@ class Erasure:
     # -- blobs ---------------------------------------------------------------------------------------------------
 
     def erase_media(self, lease: Lease) -> tuple[int, datetime]:
-        """Delete everything under the thread's prefix, and look; how many blobs this attempt found, and when it looked.
+        """Delete everything under the thread's prefix, and look; how many blobs were found, and when it looked."""
+        found = self._delete_blobs(lease)
+        row = lease.write(**lease.step(BLOBS_DELETED), blobs_deleted=self._purges.c.blobs_found)
+        if self._storage.listing(names.prefix(lease.thread_id)):
+            raise BlobsLeft()
+        # What renewed the lease is the last that is known to have been before the listing.
+        return found, row.lease_until - timedelta(seconds=LEASE)
 
-        How many there are is put down before the first is deleted, so that the receipt counts them whatever happens.
+    def _delete_blobs(self, lease: Lease) -> int:
+        """How many there were; that is put down before the first is deleted, so that the receipt counts them whatever
+        happens.
         """
-        prefix, purges, uploads = names.prefix(lease.thread_id), self._purges.c, self._uploads
+        purges, uploads = self._purges.c, self._uploads
         with self._database.read() as connection:
             used = connection.scalar(sa.select(uploads.c.id).where(uploads.c.thread_id == lease.thread_id).limit(1))
         if used is not None:
@@ -160,12 +173,8 @@ class Erasure:
             lease.renew()
 
         most = 0
-        self._storage.delete_prefix(prefix, progress)
-        row = lease.write(**lease.step(BLOBS_DELETED), blobs_deleted=purges.blobs_found)
-        if self._storage.listing(prefix):
-            raise BlobsLeft()
-        # What renewed the lease is the last that is known to have been before the listing.
-        return most, row.lease_until - timedelta(seconds=LEASE)
+        self._storage.delete_prefix(names.prefix(lease.thread_id), progress)
+        return most
 
     # -- the end -------------------------------------------------------------------------------------------------
 

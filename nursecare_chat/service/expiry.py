@@ -58,8 +58,14 @@ class Expiry:
         with self._database.read() as connection:
             for reason, seconds in (("idle", self._idle), ("max_age", self._max_age)):
                 if seconds is not None:
-                    over = sa.select(threads.c.id).where(threads.c.status == "open", self._condition(reason))
-                    due += [(id_, reason) for id_ in connection.scalars(over.order_by(threads.c.id).limit(BATCH))]
+                    over = sa.select(threads.c.id).where(
+                        threads.c.status == "open",
+                        threads.c.opened_at <= self._clock.now(-seconds),  # for the index; nobody wrote before that
+                        self._condition(reason),
+                    )
+                    due += [
+                        (id_, reason) for id_ in connection.scalars(over.order_by(threads.c.opened_at).limit(BATCH))
+                    ]
         return due
 
     def _condition(self, reason: str) -> sa.ColumnElement[bool]:

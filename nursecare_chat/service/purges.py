@@ -21,7 +21,7 @@ from ..errors import DatabaseError, NotFound, StorageUnavailable
 from ..metrics import Metrics
 from ..models import ChatModels
 from ..signals import Emit, thread_purged
-from .erasure import SETTLED, VERIFIED_EMPTY, Erasure
+from .erasure import REQUESTED, SETTLED, VERIFIED_EMPTY, Erasure
 from .lease import BLOCKED, LEASE, STALLED, TROUBLE, Lease, LeaseLost, is_free, release
 from .unit_of_work import Database
 
@@ -118,10 +118,14 @@ class Purges:
     def sweep(self) -> int:
         """Attempt what is due, whoever lost it (C36); the number of purges that did all that can be done now.
 
-        Begins no other after :data:`SWEEP` seconds: the next sweep sees what was closed meanwhile.
+        The text of all goes first, so that none waits for a storage that is slow or away at another's photos. Begins no
+        other after :data:`SWEEP` seconds: the next sweep sees what was closed meanwhile.
         """
-        done, ends = 0, time.monotonic() + SWEEP
-        for thread_id in self.due():
+        done, ends, due = 0, time.monotonic() + SWEEP, self.due()
+        if len(due) > 1:
+            for thread_id in due:
+                self._erase_text(thread_id)
+        for thread_id in due:
             done += self.run(thread_id)
             if time.monotonic() > ends:
                 break
@@ -136,7 +140,7 @@ class Purges:
         """
         lease = None
         try:
-            lease = self._take(thread_id, early)
+            lease = self._take(thread_id, early=early)
             if lease is None:
                 return False
             row = self._erasure.run(lease)
@@ -149,19 +153,40 @@ class Purges:
         self._done(lease.row, row)
         return True
 
+    def _erase_text(self, thread_id: int) -> None:
+        """The first step alone, which is no attempt; what fails here fails again in that."""
+        try:
+            lease = self._take(thread_id, text_only=True)
+            if lease is not None:
+                try:
+                    self._erasure.erase_text(lease)
+                finally:
+                    lease.write(**release())
+        except Exception as error:
+            log.info("chat text not erased yet", extra={"chat": True, "threadId": thread_id, "error": _code(error)})
+
     def _is_due(self, early: bool = False) -> sa.ColumnElement[bool]:
         at, now = self._purges.c.next_attempt_at, self._clock.now()
         # Never a second look before its time: that one is there to find what came late.
         due = (at <= now) | (at.is_not(None) & (self._purges.c.failures > 0)) if early else at <= now
         return due & is_free(self._purges, self._clock)
 
-    def _take(self, thread_id: int, early: bool = False) -> Lease | None:
-        """Take the purge, by the database's clock; ``attempts`` counts this one."""
-        purges = self._purges
+    def _take(self, thread_id: int, *, early: bool = False, text_only: bool = False) -> Lease | None:
+        """Take the purge, by the database's clock; ``attempts`` counts this one.
+
+        :param text_only: if nothing is erased yet, for the first step alone, which is no attempt.
+        """
+        purges, due = self._purges, self._is_due(early)
+        if text_only:
+            due &= purges.c.state == REQUESTED
         take = (
             purges.update()
-            .where(purges.c.thread_id == thread_id, self._is_due(early))
-            .values(lease_owner=uuid.uuid4().hex, lease_until=self._clock.utcnow(LEASE), attempts=purges.c.attempts + 1)
+            .where(purges.c.thread_id == thread_id, due)
+            .values(
+                lease_owner=uuid.uuid4().hex,
+                lease_until=self._clock.utcnow(LEASE),
+                attempts=purges.c.attempts + (not text_only),
+            )
             .returning(purges)
         )
         with self._database.write() as unit:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from nursecare_chat.errors import StorageUnavailable
+from nursecare_chat.service import purges
 from nursecare_chat.storage import names
 from nursecare_chat.testing import advance
 
@@ -157,6 +159,36 @@ def test_a_storage_that_is_away_holds_the_purge_up(
         hurry(bench)
         assert not bench.state.purges.run(thread)
     assert purge_state(thread).last_error == "BlobsLeft"
+
+
+def test_no_text_waits_for_anothers_photos(
+    bench: Workbench, client_api: Api, monkeypatch: pytest.MonkeyPatch, purge_state: Any
+) -> None:
+    """C36, C37: a sweep erases the text of all that is due before it asks the storage, however long that takes."""
+    threads = [client_api.open(number).get_json()["threadId"] for number in (1, 2)]
+    bench.state.purges._wake = lambda thread_id, delay: None
+    for thread in threads:
+        client_api.say(thread, "in the way of nobody")
+        upload(client_api, thread)
+        client_api.close(thread)
+
+    def hang(prefix: str, progress: Any) -> int:
+        raise StorageUnavailable("TimeoutError")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.state.storage, "delete_prefix", hang)
+        patch.setattr(purges, "SWEEP", 0)  # one has taken it all
+        bench.state.purges.sweep()
+    rows = [purge_state(thread) for thread in threads]
+    assert sorted((row.state, row.attempts, row.lease_owner) for row in rows) == [
+        ("text_erased", 0, None), ("text_erased", 1, None)
+    ]  # fmt: skip
+    messages = bench.state.models.messages
+    with bench.state.database.read() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).where(messages.c.text.is_not(None))) == 0
+    hurry(bench)
+    assert bench.state.purges.sweep() == 2
+    assert {purge_state(thread).blobs_deleted for thread in threads} == {1}
 
 
 def test_nothing_of_it_is_logged(client_api: Api, thread: int, caplog: pytest.LogCaptureFixture) -> None:

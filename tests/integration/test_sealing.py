@@ -17,6 +17,7 @@ from nursecare_chat.testing import advance
 
 from ..support.databases import Databases
 from ..support.hosts import HOSTS, Api, Workbench
+from ..support.photos import media, upload
 from ..support.postgres import Server, connect
 
 CANARY = "canary-5d27 ünïcödé 🩺"
@@ -135,6 +136,21 @@ def test_a_folder_that_is_not_mounted(bench: Workbench, client_api: Api, thread:
     advance(bench.app, 31)
     assert purges.run(thread)
     assert (receipt(client_api, thread)["recoverableUntil"], list(keys.glob("*.*"))) == ("never", [])
+
+
+def test_photos_do_not_wait_for_the_keys(bench: Workbench, client_api: Api, thread: int, keys: Path) -> None:
+    """C37, C38: while the key store is away they go, and are counted; the text goes when it is back."""
+    talk(client_api, thread)
+    upload(client_api, thread)
+    keys.rename(keys.with_name("elsewhere"))
+    client_api.close(thread)
+    assert media(bench, thread) == []
+    assert receipt(client_api, thread)["state"] == "pending"
+    keys.with_name("elsewhere").rename(keys)
+    advance(bench.app, 6)
+    assert bench.state.purges.run(thread)
+    shown = receipt(client_api, thread)
+    assert (shown["state"], shown["rowsRedacted"], shown["blobsDeleted"]) == ("purged", 2, 1)
 
 
 def test_a_folder_that_was_lost(bench: Workbench, client_api: Api, thread: int, keys: Path) -> None:
