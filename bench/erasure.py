@@ -42,6 +42,8 @@ from tests.support.servers import Process
 
 BLOB = b"\xff\xd8\xff" + bytes(500)
 HOST = "reference-postgresql"
+FREE = 10
+"""Purges that wait for a worker, at least, as long as workers are killed."""
 COUNT = 1000
 """Blobs of the purge that is timed."""
 
@@ -171,39 +173,52 @@ class Yard:
             return int(connection.scalar(full) or 0)
 
 
+def holders(yard: Yard) -> dict[int, tuple[str | None, int]]:
+    """Who has each purge, and its attempts, so that one that came and went is noticed."""
+    return {row.thread_id: (row.lease_owner, row.attempts) for row in yard.purges()}
+
+
 def kill_and_kill(yard: Yard, kills: int, threads: int, blobs: int) -> dict[str, Any]:
-    """Until there were so many kills and everything is settled."""
+    """So many kills, and then one worker that is let live until everything is settled.
+
+    A killed worker's purge is nobody's for a minute; so that the next one finds some to do, more threads are closed.
+    """
     closed = yard.close_threads(threads, blobs)
-    done, false, started = 0, 0, time.monotonic()
     seen: set[int] = set()
     hits: Counter[str] = Counter()
-    while True:
+    false, started = 0, time.monotonic()
+
+    def look() -> list[Any]:
+        nonlocal false
         rows = yard.purges()
         for row in rows:
             if row.state == "settled" and row.thread_id not in seen:
                 seen.add(row.thread_id)
                 false += yard.left(names.prefix(row.thread_id)) > 0
-        if len(seen) == len(closed):
-            if done >= kills:
-                break
-            closed += yard.close_threads(threads, blobs)
-            continue
-        before = sum(row.attempts for row in rows)
+        return rows
+
+    def show(done: int) -> None:
+        print(f"\r{done} of {kills} kills, {len(seen)} of {len(closed)} settled", end="", file=sys.stderr)
+
+    for done in range(kills):
+        rows = look()
+        show(done)
+        if sum(row.state != "settled" and row.lease_owner is None for row in rows) < FREE:
+            closed += yard.close_threads(FREE, blobs)
+        before = holders(yard)
         worker = yard.worker()
-        deadline = time.monotonic() + 90
-        while sum(row.attempts for row in yard.purges()) == before and time.monotonic() < deadline:
+        while holders(yard) == before and worker.popen.poll() is None:
             time.sleep(0.01)
-        if done < kills:
-            time.sleep(random.random() * 0.6)
-            worker.signal(signal.SIGKILL)
-            worker.popen.wait()
-            done += 1
-            hits.update(row.state for row in yard.purges() if row.lease_owner is not None)
-        else:
-            while time.monotonic() < deadline + 300 and any(row.state != "settled" for row in yard.purges()):
-                time.sleep(0.5)
+        time.sleep(random.random() * 0.6)
+        worker.signal(signal.SIGKILL)
+        worker.popen.wait()
+        hits.update(row.state for row in yard.purges() if row.lease_owner not in (None, before[row.thread_id][0]))
         worker.end()
-        print(f"\r{done} kills, {len(seen)} of {len(closed)} settled", end="", file=sys.stderr)
+    worker = yard.worker()
+    while any(row.state != "settled" for row in look()) and worker.popen.poll() is None:
+        show(kills)
+        time.sleep(0.5)
+    worker.end()
     print(file=sys.stderr)
     rows = yard.purges()
     receipts = [content(row) | {"signature": row.signature} for row in rows]
@@ -211,8 +226,8 @@ def kill_and_kill(yard: Yard, kills: int, threads: int, blobs: int) -> dict[str,
     return {
         "threads": len(closed),
         "blobs": len(closed) * blobs,
-        "kills": done,
-        "killed with a purge leased, by its state": dict(hits),
+        "kills": kills,
+        "leased after a kill, by state": dict(hits),
         "attempts": sum(row.attempts for row in rows),
         "blobs left": yard.left(),
         "rows unredacted": yard.unredacted(),

@@ -185,7 +185,7 @@ class Purges:
             .values(
                 lease_owner=uuid.uuid4().hex,
                 lease_until=self._clock.utcnow(LEASE),
-                attempts=purges.c.attempts + (not text_only),
+                attempts=purges.c.attempts + int(not text_only),
             )
             .returning(purges)
         )
