@@ -209,7 +209,7 @@ def kill_and_kill(yard: Yard, kills: int, threads: int, blobs: int) -> dict[str,
         worker = yard.worker()
         while holders(yard) == before and worker.popen.poll() is None:
             time.sleep(0.01)
-        time.sleep(random.random() * 0.6)
+        time.sleep(random.random() * 1.5)
         worker.signal(signal.SIGKILL)
         worker.popen.wait()
         hits.update(row.state for row in yard.purges() if row.lease_owner not in (None, before[row.thread_id][0]))

@@ -83,12 +83,14 @@ class Purges:
         """Ask a worker to look at a thread now."""
         self._wake(thread_id, 0)
 
-    def due(self) -> list[int]:
+    def due(self, *, text_only: bool = False) -> list[int]:
         """The threads whose purge waits for an attempt now and that no living worker has leased; what never failed
         comes first.
+
+        :param text_only: those of which nothing is erased yet.
         """
         purges = self._purges
-        query = sa.select(purges.c.thread_id).where(self._is_due())
+        query = sa.select(purges.c.thread_id).where(self._is_due(text_only=text_only))
         query = query.order_by(purges.c.failures, purges.c.next_attempt_at)
         with self._database.read() as connection:
             return list(connection.scalars(query))
@@ -121,11 +123,10 @@ class Purges:
         The text of all goes first, so that none waits for a storage that is slow or away at another's photos. Begins no
         other after :data:`SWEEP` seconds: the next sweep sees what was closed meanwhile.
         """
-        done, ends, due = 0, time.monotonic() + SWEEP, self.due()
-        if len(due) > 1:
-            for thread_id in due:
-                self._erase_text(thread_id)
-        for thread_id in due:
+        done, ends = 0, time.monotonic() + SWEEP
+        for thread_id in self.due(text_only=True):
+            self._erase_text(thread_id)
+        for thread_id in self.due():
             done += self.run(thread_id)
             if time.monotonic() > ends:
                 break
@@ -165,10 +166,12 @@ class Purges:
         except Exception as error:
             log.info("chat text not erased yet", extra={"chat": True, "threadId": thread_id, "error": _code(error)})
 
-    def _is_due(self, early: bool = False) -> sa.ColumnElement[bool]:
+    def _is_due(self, early: bool = False, text_only: bool = False) -> sa.ColumnElement[bool]:
         at, now = self._purges.c.next_attempt_at, self._clock.now()
         # Never a second look before its time: that one is there to find what came late.
         due = (at <= now) | (at.is_not(None) & (self._purges.c.failures > 0)) if early else at <= now
+        if text_only:
+            due &= self._purges.c.state == REQUESTED
         return due & is_free(self._purges, self._clock)
 
     def _take(self, thread_id: int, *, early: bool = False, text_only: bool = False) -> Lease | None:
@@ -176,12 +179,10 @@ class Purges:
 
         :param text_only: if nothing is erased yet, for the first step alone, which is no attempt.
         """
-        purges, due = self._purges, self._is_due(early)
-        if text_only:
-            due &= purges.c.state == REQUESTED
+        purges = self._purges
         take = (
             purges.update()
-            .where(purges.c.thread_id == thread_id, due)
+            .where(purges.c.thread_id == thread_id, self._is_due(early, text_only))
             .values(
                 lease_owner=uuid.uuid4().hex,
                 lease_until=self._clock.utcnow(LEASE),
