@@ -161,6 +161,7 @@ def test_a_storage_that_is_away_holds_the_purge_up(
     assert purge_state(thread).last_error == "BlobsLeft"
 
 
+@pytest.mark.one_process
 def test_no_text_waits_for_anothers_photos(
     bench: Workbench, client_api: Api, monkeypatch: pytest.MonkeyPatch, purge_state: Any
 ) -> None:
