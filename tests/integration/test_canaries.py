@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import redis as redis_client
@@ -130,11 +130,22 @@ def trouble(engine: sa.Engine, statements: tuple[list[str], list[str]]) -> Itera
                 connection.exec_driver_sql(statement)
 
 
-def converse(service: Service, canary: Canary) -> tuple[int, Needles, Needles]:
-    """Everything that people may send, well-formed or not, while the database works and while it does not.
-
-    :returns: the thread, still open; what may be nowhere once it is erased; what may never be in a log, nor in Redis.
+class Said(NamedTuple):
     """
+    :ivar thread: still open.
+    :ivar content: what may be nowhere once it is erased.
+    :ivar rights: signed addresses and cookies, which may never be anywhere.
+    :ivar paths: the blobs' names, which only the storage and the database know.
+    """
+
+    thread: int
+    content: Needles
+    rights: Needles
+    paths: Needles
+
+
+def converse(service: Service, canary: Canary) -> Said:
+    """Everything that people may send, well-formed or not, while the database works and while it does not."""
     client, admin = service.login("client"), service.login("admin")
     thread = client.open(service.bench.host.request_id(1))
     reader = client.listen(thread, "0")
@@ -172,13 +183,16 @@ def converse(service: Service, canary: Canary) -> tuple[int, Needles, Needles]:
     assert [event.json["seq"] for event in reader.wait(3)] == [1, 2, 3]
     content = canary.needles | scan("posted", posted) | scan("waiting", waiting)
     content |= scan("shown", client.http.get(shown).content)
-    signed = [address.rpartition("sig=")[2].partition("&")[0].rpartition("/")[2] for address in _urls(addresses, shown)]
-    cookies = [person.http.cookies["session"] for person in (client, admin)]
-    return thread, content, {f"right {n}": one.encode() for n, one in enumerate([*signed, *cookies])}
-
-
-def _urls(addresses: list[dict[str, Any]], shown: str) -> list[str]:
-    return [*(one["uploadUrl"] for one in addresses), shown]
+    urls = [*(one["uploadUrl"] for one in addresses), shown]
+    rights = [url.rpartition("sig=")[2].partition("&")[0].rpartition("/")[2] for url in urls]
+    rights += [person.http.cookies["session"] for person in (client, admin)]
+    paths = [one["mediaPath"].rpartition("/")[2].encode() for one in addresses]
+    return Said(
+        thread,
+        content,
+        {f"right {number}": right.encode() for number, right in enumerate(rights)},
+        {f"path {number}": path for number, path in enumerate(paths)},
+    )
 
 
 def close(service: Service, thread: int) -> None:
@@ -194,18 +208,21 @@ def close(service: Service, thread: int) -> None:
     assert "chat database error" in service.server.output
 
 
+@pytest.mark.database("sqlite")
 def test_on_one_machine(start: Callable[..., Service], databases: Databases, tmp_path: Path) -> None:
     """C37, C41: SQLite with its write-ahead log, the local storage, SQLite's queue, and every log at DEBUG."""
     service = start("reference", databases, CHAT_QUEUE_URL="sqlite://", CHAT_STORAGE_URL="file://")
     with service.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA journal_mode = WAL")
     canary, folder = Canary(), tmp_path / "instance"
-    thread, content, rights = converse(service, canary)
-    assert kinds(found(content, folder)) == kinds(set(content)) - GONE_BEFORE
-    assert kinds(found(content, *folder.glob("host.db*"))) == {"word", "text", "latitude", "longitude"}
-    close(service, thread)
+    said = converse(service, canary)
+    assert kinds(found(said.content, folder)) == kinds(set(said.content)) - GONE_BEFORE
+    assert kinds(found(said.content, *folder.glob("host.db*"))) == {"word", "text", "latitude", "longitude"}
+    assert kinds(found(said.paths, *folder.glob("host.db*"))) == set(said.paths)
+    close(service, said.thread)
     assert {path.name for path in folder.iterdir()} >= {"host.db", "host.db-wal", "chat-queue.db", "chat-media"}
-    assert found(content | rights, tmp_path) == set()
+    assert found(said.content | said.rights, tmp_path) == set()
+    assert found(said.paths, *service.logs, *folder.glob("chat-queue.db*"), folder / "chat-media") == set()
 
 
 @pytest.fixture
@@ -277,6 +294,7 @@ def back_up(server: postgres.Server, to: Path) -> None:
     shutil.copytree(server.folder / "data" / "pg_wal", to / "pg_wal", dirs_exist_ok=True)
 
 
+@pytest.mark.database("postgresql")
 def test_on_servers(
     postgresql: tuple[postgres.Server, Databases],
     azure: azurite.Server,
@@ -289,9 +307,9 @@ def test_on_servers(
     Another canary, of a host without a key store, says that the search would have found it.
     """
     server, databases = postgresql
-    said, backup, keys = tmp_path / "monitor", tmp_path / "backup", tmp_path / "instance" / "chat-keys"
+    heard, backup, keys = tmp_path / "monitor", tmp_path / "backup", tmp_path / "instance" / "chat-keys"
     canary, control = Canary(), Canary()
-    with monitored(redis_server, said):
+    with monitored(redis_server, heard):
         service = start(
             "reference-postgresql",
             databases,
@@ -303,27 +321,29 @@ def test_on_servers(
         )
         storage = azurite.storage(azure.connection_string, "photos")
         storage.create()
-        thread, content, rights = converse(service, canary)
-        key = raw("key", (keys / f"{thread}.key").read_bytes())
+        said = converse(service, canary)
+        key = raw("key", (keys / f"{said.thread}.key").read_bytes())
         say_in_the_clear(service, control)
         redis_server.command("SET", "canary", control.text)
-        assert kinds(found(content, tmp_path / "azure")) >= {"word", "waiting's pixels", "shown's pixels"}
+        assert kinds(found(said.content, tmp_path / "azure")) >= {"word", "waiting's pixels", "shown's pixels"}
         assert kinds(found(key, keys)) == {"key"}
         back_up(server, backup)
-        close(service, thread)
+        close(service, said.thread)
         dump = dumped(redis_server)
     with postgres.connect(server.url) as operator:
         operator.execute("CHECKPOINT")
     azure.collect_garbage()
-    eventually(lambda: not found(content, tmp_path / "azure"))
+    eventually(lambda: not found(said.content, tmp_path / "azure"))
     storage.write(names.new_name(10**6, "image/jpeg"), control.photo("kept"))
-    for place in (said, dump, redis_server.folder / "dump.rdb", redis_server.folder / "appendonlydir"):
+    in_redis = (heard, dump, redis_server.folder / "dump.rdb", redis_server.folder / "appendonlydir")
+    for place in in_redis:
         assert kinds(found(control.needles, place)) >= {"word", "text"}, place
     for place in (server.folder / "data" / "base", server.folder / "data" / "pg_wal", backup / "base"):
         assert kinds(found(control.needles, place)) == {"word", "text", "latitude", "longitude"}, place
     assert kinds(found(control.needles, tmp_path / "azure")) == {"word"}
     places = [tmp_path, server.folder, redis_server.folder, dump]
-    assert found(content | key | rights, *places) == set()
+    assert found(said.content | key | said.rights, *places) == set()
+    assert found(said.paths, *in_redis, tmp_path / "azure") == set()
 
 
 def say_in_the_clear(service: Service, canary: Canary) -> None:

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import io
 import json
-import random
 import secrets
 import struct
 from collections.abc import Iterator
@@ -22,6 +21,10 @@ ODD = 'ünï\\cödé "&" 🩺/+'
 """Characters that JSON, URLs and Redis's MONITOR each write in a way of their own."""
 
 
+def _random(low: int, high: int) -> int:
+    return low + secrets.randbelow(high - low)
+
+
 class Canary:
     """
     :ivar word: ASCII; part of everything that is sent but the places.
@@ -31,10 +34,8 @@ class Canary:
         self.word = f"canary{secrets.token_hex(6)}"
         self.text = f"{self.word}-text {self.word[6:]} {ODD}"
         self.client_message_id = f"{self.word}-id"
-        digits = random.Random(self.word)
         self.latitude, self.longitude = (
-            f"{digits.randint(100000001, 899999999) | 1:09d}"[:whole] + "." + f"{digits.randint(1111111, 9999998) | 1}"
-            for whole in (2, 2)
+            f"{whole}.{_random(10**6, 10**7) | 1}" for whole in (_random(10, 90), _random(10, 90))
         )
 
     @property
