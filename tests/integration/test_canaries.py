@@ -200,7 +200,7 @@ def close(service: Service, thread: int) -> None:
     with trouble(service.engine, REFUSE[service.engine.dialect.name]):
         assert service.people[0].close(thread).status_code == 200
         service.worker.wait_for("chat purge failed")
-    eventually(lambda: receipts(service.bench)[thread].purged_at, service.worker)
+    eventually(lambda: receipts(service.bench)[thread].purged_at, service.worker, seconds=60)
     row = receipts(service.bench)[thread]
     assert (row.state, row.last_error, row.attempts > 1) == ("verified_empty", None, True)
     for log in service.logs:
@@ -333,7 +333,7 @@ def test_on_servers(
     with postgres.connect(server.url) as operator:
         operator.execute("CHECKPOINT")
     azure.collect_garbage()
-    eventually(lambda: not found(said.content, tmp_path / "azure"))
+    eventually(lambda: not found(said.content, tmp_path / "azure"), seconds=60)
     storage.write(names.new_name(10**6, "image/jpeg"), control.photo("kept"))
     in_redis = (heard, dump, redis_server.folder / "dump.rdb", redis_server.folder / "appendonlydir")
     for place in in_redis:
