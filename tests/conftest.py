@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from .support import azurite, cells, redis
 from .support.cells import Cell
 from .support.databases import Databases
-from .support.hosts import HOSTS, Api, Workbench
+from .support.hosts import EACH, HOSTS, Api, Workbench
 from .support.live import Live
 from .support.servers import Process
 
@@ -120,7 +120,7 @@ def make_bench(
         bench.close()
 
 
-@pytest.fixture(params=sorted(HOSTS))
+@pytest.fixture(params=EACH)
 def bench(request: pytest.FixtureRequest, make_bench: Callable[..., Workbench]) -> Workbench:
     """An application of each host in turn."""
     return make_bench(request.param)

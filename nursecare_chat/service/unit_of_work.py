@@ -100,7 +100,7 @@ class Database:
             self._engine.dispose(close=False)
 
     def _make_engine(self, host: Engine) -> Engine:
-        # Statements are logged under a name of ours, without parameters and never with rows (C41).
+        # Statements are logged under a name of ours, without parameters and, whatever its level, without rows (C41).
         options: dict[str, Any] = {"hide_parameters": True, "logging_name": "nursecare_chat", **POOL}
         taken_over = ("connect_args", "creator", "module", "execution_options")
         options |= {key: self._engine_options[key] for key in taken_over if key in self._engine_options}
@@ -112,6 +112,7 @@ class Database:
         else:
             engine = postgres.own_engine(host, options)
         engine.logger.setLevel(logging.WARNING)
+        engine.logger.addFilter(_no_rows)
         return engine
 
     def dispose(self) -> None:
@@ -182,6 +183,11 @@ class Database:
         with translated(), self._turn, self.engine.connect() as connection:
             if not sqlite.truncate_log(connection):
                 raise DatabaseUnavailable("Checkpoint", "SQLITE_BUSY")
+
+
+def _no_rows(record: logging.LogRecord) -> bool:
+    """SQLAlchemy logs statements at INFO, and what they returned at DEBUG."""
+    return record.levelno > logging.DEBUG
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Blobs in a container of Azure's, reached by signed URLs that the service itself answers (contract C24, C25, C37).
 
-An upload URL may create (``sp=c``), which the service takes for a name that has no blob. With write permission it could
-overwrite, take an infinite lease or stage blocks that no default listing shows. The service checks neither type nor
-size: the post does.
+An upload URL may create (``sp=c``), which the service takes for a name that has no blob: by a PUT, of any type and
+size, or by a copy from elsewhere; and for a snapshot of that blob. With write permission it could overwrite, take an
+infinite lease or stage blocks that no default listing shows. Type and size are checked by the post.
 
 A name that was used must stay taken, or its URL would create the blob again. So :meth:`AzureStorage.delete` puts an
 empty blob in its place, which reads as none. It goes with everything else when the thread is purged.
@@ -11,7 +11,7 @@ empty blob in its place, which reads as none. It goes with everything else when 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from azure.core import MatchConditions
@@ -34,6 +34,12 @@ ROUNDS = 4
 
 SPENT = "application/x-empty"
 """The type of what a deletion leaves."""
+
+OTHER_TYPE = "InvalidBlobType"
+"""What the service says to a block blob in place of a page or append blob, which an upload URL may create too."""
+
+OVERCOME = frozenset({"LeaseIdMissing", "PendingCopyOperation", OTHER_TYPE})
+"""Refusals to overwrite that we can end."""
 
 HIDDEN = ["snapshots", "uncommittedblobs", "versions"]
 """What a listing leaves out unless asked."""
@@ -79,13 +85,13 @@ class AzureStorage:
     # -- BlobStorage ---------------------------------------------------------------------------------------------
 
     def read(self, name: str, limit: int) -> bytes | None:
-        """An empty blob is none: it is what a deletion leaves."""
+        """An empty blob is none: it is what a deletion leaves. So is one that was put into the archive."""
         blob = self._blob(_checked(name))
         with translated():
             try:
                 data: bytes = blob.download_blob(offset=0, length=limit + 1, max_concurrency=1).readall()
             except HttpResponseError as error:
-                if code_of(error) in ("BlobNotFound", "InvalidRange"):  # the latter from an empty one
+                if code_of(error) in ("BlobNotFound", "InvalidRange", "BlobArchived"):  # the second from an empty one
                     return None
                 raise
         return data or None
@@ -108,14 +114,17 @@ class AzureStorage:
                 blob.delete_blob(delete_snapshots="only")
 
     def _put(self, name: str, data: bytes, content_type: str, **conditions: Any) -> None:
-        """Over whatever there is, uncommitted blocks included; a lease does not hinder us."""
+        """Over whatever there is, uncommitted blocks included; neither a lease, a copy nor another type hinders us."""
         blob, kind = self._blob(name), ContentSettings(content_type=content_type)
         try:
             blob.upload_blob(data, length=len(data), overwrite=True, content_settings=kind, **conditions)
         except HttpResponseError as error:
-            if code_of(error) != "LeaseIdMissing":
+            if code_of(error) not in OVERCOME:
                 raise
-            _break_lease(blob)
+            _free(blob)
+            if code_of(error) == OTHER_TYPE:
+                blob.delete_blob(delete_snapshots="include")
+                conditions = {}
             blob.upload_blob(data, length=len(data), overwrite=True, content_settings=kind, **conditions)
 
     def check(self) -> None:
@@ -217,13 +226,15 @@ class AzureStorage:
                 yield
 
     def _force(self, item: BlobProperties) -> StorageUnavailable | None:
-        """Delete what a batch did not: under a lease, or never committed, which is a 404 to a deletion. The refusal."""
+        """Delete what a batch did not: under a lease, being copied, or never committed, which is a 404 to a deletion.
+        The refusal.
+        """
         blob = self._blob(item.name)
         try:
             if _is_older_version(item):
                 blob.delete_blob(version_id=item.version_id)
                 return None
-            _break_lease(blob)
+            _free(blob)
             try:
                 blob.delete_blob(delete_snapshots="include")
             except ResourceNotFoundError:
@@ -254,10 +265,23 @@ def _is_spent(item: BlobProperties) -> bool:
     return item.size == 0 and item.content_settings.content_type == SPENT
 
 
-def _break_lease(blob: BlobClient) -> None:
-    """None, and none any more, are as good."""
-    try:
+def _free(blob: BlobClient) -> None:
+    """End its lease, and a copy to it, which may take two weeks and lets nobody else write meanwhile.
+
+    None, and none any more, are as good.
+    """
+    with _unless_none():
         BlobLeaseClient(blob).break_lease(lease_break_period=0)
+    with _unless_none():
+        copy = blob.get_blob_properties().copy
+        if copy.status == "pending":
+            blob.abort_copy(copy.id)
+
+
+@contextmanager
+def _unless_none() -> Iterator[None]:
+    try:
+        yield
     except HttpResponseError as error:
         if error.status_code not in (404, 409):
             raise

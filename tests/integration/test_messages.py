@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from threading import Thread
 from typing import Any
 
@@ -11,7 +12,12 @@ import pytest
 from nursecare_chat.errors import ThreadClosed
 from nursecare_chat.service.messages import Draft
 
-from ..support.hosts import Api, Workbench
+from ..support.hosts import BOTH_WAYS, Api, Workbench
+
+
+@pytest.fixture(params=BOTH_WAYS)
+def bench(request: pytest.FixtureRequest, make_bench: Callable[..., Workbench]) -> Workbench:
+    return make_bench(request.param)
 
 
 def wire(value: object) -> object:

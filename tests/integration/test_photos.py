@@ -16,7 +16,7 @@ from nursecare_chat.errors import ThreadClosed
 from nursecare_chat.service import images as images_module
 from nursecare_chat.storage import names
 
-from ..support.hosts import Api, Workbench
+from ..support.hosts import BOTH_WAYS, Api, Workbench
 from ..support.photos import issue, media, post, put, refused, smuggle, upload, uploads
 from ..support.pictures import SECRET, SVG, picture, read, telling
 from ..support.sse import parse
@@ -24,6 +24,7 @@ from ..support.sse import parse
 TYPES = ["image/jpeg", "image/png", "image/webp"]
 
 
+@pytest.mark.parametrize("bench", BOTH_WAYS, indirect=True)
 @pytest.mark.parametrize("content_type", TYPES)
 def test_a_photo_goes_all_the_way(
     bench: Workbench, client_api: Api, admin_api: Api, thread: int, content_type: str
@@ -207,6 +208,7 @@ def test_ten_asking_at_once(make_bench: Any) -> None:
     assert statuses == [200] * 5 + [429] * 5
 
 
+@pytest.mark.parametrize("bench", BOTH_WAYS, indirect=True)
 def test_a_retry_of_a_photo(bench: Workbench, client_api: Api, thread: int) -> None:
     """C23 before C25's "not posted before": the same answer, one row; another photo under that id is 422."""
     path, second = upload(client_api, thread), upload(client_api, thread)
@@ -240,6 +242,7 @@ def test_the_same_photo_twelve_times_at_once(make_bench: Any, host: str, client_
     assert len(media(bench, thread)) == 1
 
 
+@pytest.mark.parametrize("bench", BOTH_WAYS, indirect=True)
 def test_a_photo_racing_a_close(bench: Workbench, client_api: Api, thread: int, monkeypatch: Any) -> None:
     """C22, C25: closed and purged while it was decoded: refused, and neither photo nor copy is left."""
     path = upload(client_api, thread)

@@ -65,6 +65,26 @@ def test_close_puts_down_the_purge_in_its_own_transaction(bench: Workbench, clie
     assert bench.state.purges.due() == [thread]
 
 
+@pytest.mark.one_process
+def test_a_close_that_is_not_committed_erases_nothing(bench: Workbench, client_api: Api, thread: int) -> None:
+    """C36, C10: nobody is asked to erase before it is sure that the chat is closed."""
+    engine, tasks = bench.state.database.engine, bench.state.tasks
+
+    def fail(connection: sa.Connection) -> None:
+        raise sa.exc.OperationalError("COMMIT", {}, OSError())
+
+    sa.event.listen(engine, "commit", fail)
+    try:
+        assert client_api.close(thread).status_code == 503
+    finally:
+        sa.event.remove(engine, "commit", fail)
+    assert (tasks.pending(), bench.state.purges.sweep()) == (0, 0)
+    assert client_api.thread(thread).get_json()["status"] == "open"
+    assert rows(bench, "messages")[0].text == f"{CANARY} text"
+    assert client_api.close(thread).status_code == 200
+    assert tasks.pending() == 1
+
+
 REFUSE = {
     "sqlite": [
         f"CREATE TRIGGER refuse BEFORE INSERT ON chat_messages BEGIN SELECT RAISE(ABORT, 'driver says {CANARY}'); END"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,8 @@ from nursecare_chat.errors import KeyStoreUnavailable
 from nursecare_chat.service.sealing import FileKeyStore, Sealing
 from nursecare_chat.testing import advance
 
-from ..support.databases import Databases
-from ..support.hosts import HOSTS, Api, Workbench
+from ..support.hosts import Api, Workbench
 from ..support.photos import media, upload
-from ..support.postgres import Server, connect
 
 CANARY = "canary-5d27 ünïcödé 🩺"
 PLACE = {"type": "location", "lat": 12.3456789, "lng": 98.7654321}
@@ -208,51 +206,3 @@ def test_fifty_make_one_key(keys: Path) -> None:
     with pytest.raises(KeyStoreUnavailable, match="KeyDamaged"):
         store.get(8)
     assert Sealing(None).reveal([]) == []
-
-
-def found_in(folder: Path, *needles: bytes) -> list[str]:
-    hits = []
-    for file in folder.rglob("*"):
-        if file.is_file():
-            data = file.read_bytes()
-            hits += [f"{file.name}: {needle!r}" for needle in needles if needle in data]
-    return hits
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
-
-
-@pytest.mark.parametrize("sealed", [True, False])
-def test_a_servers_files(server: Server, tmp_path: Path, keys: Path, sealed: bool) -> None:
-    """C41: neither heap nor write-ahead log nor a backup from before the close has a word; else all have."""
-    databases = Databases(tmp_path)
-    databases._server = server
-    folder = tmp_path / "bench"
-    folder.mkdir()
-    settings = {"CHAT_KEYSTORE_URL": keys.as_uri()} if sealed else {}
-    bench = Workbench(HOSTS["reference-postgresql"], folder, databases, settings)
-    try:
-        api = bench.login("client")
-        thread = api.open(1).get_json()["threadId"]
-        for number in range(20):
-            assert api.say(thread, CANARY, clientMessageId=f"canary-5d27-{number}").status_code == 200
-        api.post(thread, PLACE)
-        needles = (b"canary-5d27",)
-        with connect(sa.make_url(bench.url)) as operator:
-            operator.execute("CHECKPOINT")
-        backup = tmp_path / "backup"
-        shutil.copytree(server.folder, backup, ignore=shutil.ignore_patterns(".s.*"))
-        api.close(thread)
-        with connect(sa.make_url(bench.url)) as operator:
-            operator.execute("CHECKPOINT")
-        hits = found_in(server.folder, *needles) + found_in(backup, *needles)
-        assert bool(hits) is not sealed, hits
-        assert receipt(api, thread)["recoverableUntil"] == ("never" if sealed else "unknown")
-    finally:
-        bench.close()
-        for pool in databases._pools.values():
-            pool.close(keep=True)

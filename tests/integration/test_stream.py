@@ -17,7 +17,7 @@ SERVERS = [
     ("gevent", "reference"),
     ("gevent", "foreign-postgresql"),
     ("gthread", "foreign"),
-    ("gthread", "reference-postgresql"),
+    ("gthread", "reference-postgresql-sealed"),
     ("development", "reference"),
 ]
 QUICK = {"CHAT_STREAM_HEARTBEAT": "0.5", "CHAT_MAX_STREAMS_PER_USER": "off"}

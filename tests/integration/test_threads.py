@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ..support.hosts import Api, Workbench
+from ..support.hosts import BOTH_WAYS, Api, Workbench
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
@@ -111,6 +111,7 @@ def test_open_logs_creation_once(bench: Workbench, caplog: pytest.LogCaptureFixt
     assert record.requestId == wire(bench.host.request_id(1))
 
 
+@pytest.mark.parametrize("bench", BOTH_WAYS, indirect=True)
 def test_close_is_final_and_idempotent(client_api: Api, admin_api: Api, thread: int) -> None:
     """C26, C18: the same answer again; opening gives the closed thread back."""
     first = client_api.close(thread)
@@ -174,6 +175,7 @@ def test_unknown_request_and_thread(client_api: Api) -> None:
         assert (response.status_code, response.get_json()["code"]) == (404, "not_found")
 
 
+@pytest.mark.parametrize("bench", BOTH_WAYS, indirect=True)
 def test_forgetting_who_only_asked_to_upload(bench: Workbench, client_api: Api, thread: int) -> None:
     """C9: their row points at the user all the same, so it goes, and the host can delete them."""
     wanted = {"contentType": "image/jpeg", "size": 1}
@@ -190,6 +192,7 @@ def test_forgetting_who_only_asked_to_upload(bench: Workbench, client_api: Api, 
         bench.host.db.session.commit()
 
 
+@pytest.mark.parametrize("bench", BOTH_WAYS, indirect=True)
 def test_rows_survive_what_c9_promises(bench: Workbench, client_api: Api, admin_api: Api, thread: int) -> None:
     """C9: forget deletes settled threads only, and the receipt's row stays."""
     client_api.say(thread)

@@ -37,7 +37,7 @@ class Cell:
         host = HOSTS[name]
         if self.database is None or self.database == {"memory": "sqlite"}.get(host.database, host.database):
             return name
-        return host.application if self.database == "sqlite" else f"{host.application}-{self.database}"
+        return host.named(self.database, host.sealed)
 
     def bench(self, name: str) -> tuple[str, int]:
         """The transport of a bench of this host, and how many processes serve it."""

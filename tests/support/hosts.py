@@ -37,6 +37,7 @@ class Host:
 
     :param database: ``sqlite``; ``memory``, as a host's own tests have it: one connection for everybody (C10); or
         ``postgresql``.
+    :param sealed: whether what people write is stored under keys of the threads (C41).
     """
 
     application = "reference"
@@ -47,9 +48,13 @@ class Host:
     chat = reference_chat
     mail = "email"
 
-    def __init__(self, database: str = "sqlite") -> None:
-        self.database = database
-        self.name = {"sqlite": self.application, "memory": "memory"}.get(database, f"{self.application}-{database}")
+    def __init__(self, database: str = "sqlite", sealed: bool = False) -> None:
+        self.database, self.sealed = database, sealed
+        self.name = "memory" if database == "memory" else self.named(database, sealed)
+
+    def named(self, database: str, sealed: bool) -> str:
+        """The name of this application's host on such a database."""
+        return self.application + ("" if database == "sqlite" else f"-{database}") + ("-sealed" if sealed else "")
 
     def create_app(self, url: str, config: Mapping[str, Any]) -> Flask:
         return examples.nursecare.create_app({"SECRET_KEY": "test", "SQLALCHEMY_DATABASE_URI": url, **config})
@@ -133,9 +138,16 @@ class ForeignHost(Host):
         self.db.session.commit()
 
 
-HOSTS: dict[str, Host] = {
-    host.name: host for host in (Host(), ForeignHost(), Host("memory"), Host("postgresql"), ForeignHost("postgresql"))
-}
+PLAIN = (Host(), ForeignHost(), Host("memory"), Host("postgresql"), ForeignHost("postgresql"))
+SEALED = (Host("postgresql", sealed=True), Host(sealed=True))
+"""The second only where the command line asks for SQLite."""
+
+HOSTS: dict[str, Host] = {host.name: host for host in (*PLAIN, *SEALED)}
+EACH = sorted(host.name for host in PLAIN)
+"""What ``bench`` is in turn."""
+
+BOTH_WAYS = [*EACH, SEALED[0].name]
+"""With a host that seals, for tests of what people write and read: nobody of them sees a difference."""
 
 
 class Workbench:
@@ -155,10 +167,11 @@ class Workbench:
     ) -> None:
         self.host = host
         self.folder = folder
-        self.database = databases.take(host.database, host.name, folder, host.fill)
+        self.database = databases.take(host.database, host.application, folder, host.fill)
         self.url, self.path = self.database.url, self.database.path
-        storage = {"CHAT_STORAGE_URL": f"file://{folder}/media"}
-        self.apps = [host.create_app(self.url, {**TESTING, **storage, **(config or {})}) for _ in range(processes)]
+        keys = {"CHAT_KEYSTORE_URL": f"file://{folder}/chat-keys"} if host.sealed else {}
+        settings = {**TESTING, "CHAT_STORAGE_URL": f"file://{folder}/media", **keys, **(config or {})}
+        self.apps = [host.create_app(self.url, settings) for _ in range(processes)]
         for app in self.apps:
             app.instance_path = str(folder)
         self.app = self.apps[0]

@@ -71,6 +71,7 @@ class Live:
                 "NURSECARE_DATABASE_URL": self.bench.url,
                 "CHAT_ENABLED": "true",
                 "WEB_CONCURRENCY": str(processes),
+                **({"CHAT_KEYSTORE_URL": "file://"} if self.bench.host.sealed else {}),
                 **UNLIMITED,
                 **env,
             },

@@ -76,10 +76,11 @@ def _unprivileged() -> dict[str, Any]:
 class Server:
     """A server with a folder of its own, reached by a socket in it; gone with this process.
 
+    :param settings: besides :data:`SETTINGS`, or instead of them.
     :raises AssertionError: with what the server said, if it does not start.
     """
 
-    def __init__(self, bin: Path | None = None) -> None:
+    def __init__(self, bin: Path | None = None, **settings: str) -> None:
         bin, self._as = bin or binaries(), _unprivileged()
         self.folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path must be short
         if self._as:
@@ -92,7 +93,7 @@ class Server:
         if made.returncode:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise AssertionError(f"initdb failed: {made.stdout}{made.stderr}")
-        settings = {**SETTINGS, "unix_socket_directories": str(self.folder)}
+        settings = {**SETTINGS, "unix_socket_directories": str(self.folder), **settings}
         flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         self._command = [bin / "postgres", "-D", data, *flags]
         self._kept = Kept(self._command, self.folder, self._as, signal.SIGQUIT)
