@@ -11,7 +11,7 @@ import pytest
 from nursecare_chat.errors import ThreadClosed
 from nursecare_chat.service.messages import Draft
 
-from ..support.hosts import Api, Workbench
+from ..support.hosts import VARIED, Api, Workbench
 
 
 def wire(value: object) -> object:
@@ -136,6 +136,7 @@ def test_limits(client_api: Api, thread: int) -> None:
     assert len(seqs(client_api.messages(thread, limit="007"))) == 7
 
 
+@pytest.mark.parametrize("bench", VARIED, indirect=True)
 @pytest.mark.parametrize(
     "query",
     [

@@ -137,6 +137,9 @@ HOSTS: dict[str, Host] = {
     host.name: host for host in (Host(), ForeignHost(), Host("memory"), Host("postgresql"), ForeignHost("postgresql"))
 }
 
+VARIED = ("foreign", "reference-postgresql")
+"""Enough where a matrix asks about what comes in: between them both applications, databases and kinds of key."""
+
 
 class Workbench:
     """One application of a host with its own database, and clients for its people.
