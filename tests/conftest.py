@@ -17,6 +17,7 @@ from .support.cells import Cell
 from .support.databases import Databases
 from .support.hosts import EACH, HOSTS, Api, Workbench
 from .support.live import Live
+from .support.order import longest_first
 from .support.servers import Process
 
 
@@ -30,6 +31,7 @@ def pytest_make_parametrize_id(config: pytest.Config, val: Any) -> str | None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items[:], others = Cell(config).divide(items)
+    longest_first(items)
     config.hook.pytest_deselected(items=others)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from nursecare_chat.api.gates import MAX_BODY
 
-from ..support.hosts import Api, Workbench
+from ..support.hosts import VARIED, Api, Workbench
 
 ROUTES = [
     ("POST", "/api/requests/{request}/chat/open"),
@@ -43,6 +43,7 @@ def assert_shape(response: Any, status: int, code: str | None = None) -> None:
     assert code is None or body["code"] == code
 
 
+@pytest.mark.parametrize("bench", VARIED, indirect=True)
 @pytest.mark.parametrize(("method", "path"), ROUTES + UNKNOWN)
 def test_switched_off_is_501_before_all_else(
     bench: Workbench, nobody: Api, thread: int, method: str, path: str
@@ -72,6 +73,7 @@ def test_order_of_the_gates(bench: Workbench, thread: int, method: str, path: st
         assert_shape(call(client, method, path, thread, data=b"{"), 403, "thread_closed")
 
 
+@pytest.mark.parametrize("bench", VARIED, indirect=True)
 @pytest.mark.parametrize(("method", "path"), ROUTES + UNKNOWN)
 def test_nobody_is_401_json_never_a_redirect(nobody: Api, thread: int, method: str, path: str) -> None:
     """C12: whatever the host's login_view is; unknown paths too."""
@@ -158,6 +160,7 @@ def test_reading_from_another_site_is_the_browsers_affair(client_api: Api, threa
     assert client_api.call("GET", f"/api/chat/threads/{thread}", headers=ELSEWHERE).status_code == 200
 
 
+@pytest.mark.parametrize("bench", VARIED, indirect=True)
 @pytest.mark.parametrize(
     ("method", "path", "status", "allow"),
     [
@@ -192,6 +195,7 @@ def test_unknown_paths_and_methods(
     assert response.headers.get("Allow") == allow
 
 
+@pytest.mark.parametrize("bench", VARIED, indirect=True)
 @pytest.mark.parametrize(
     "text",
     [

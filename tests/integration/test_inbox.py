@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from nursecare_chat import ChatThreadPolicy
 from nursecare_chat.policy import bind
 
-from ..support.hosts import Api, Workbench
+from ..support.hosts import VARIED, Api, Workbench
 
 
 def inbox(api: Api, **query: Any) -> Any:
@@ -67,6 +67,7 @@ def test_by_status(bench: Workbench, client_api: Api, admin_api: Api) -> None:
         assert ids(inbox(api)) == [third, second, first]
 
 
+@pytest.mark.parametrize("bench", VARIED, indirect=True)
 @pytest.mark.parametrize(
     "query",
     [

@@ -12,7 +12,7 @@ import pytest
 from nursecare_chat.errors import ThreadClosed
 from nursecare_chat.service.messages import Draft
 
-from ..support.hosts import BOTH_WAYS, Api, Workbench
+from ..support.hosts import BOTH_WAYS, VARIED, Api, Workbench
 
 
 @pytest.fixture(params=BOTH_WAYS)
@@ -142,6 +142,7 @@ def test_limits(client_api: Api, thread: int) -> None:
     assert len(seqs(client_api.messages(thread, limit="007"))) == 7
 
 
+@pytest.mark.parametrize("bench", VARIED, indirect=True)
 @pytest.mark.parametrize(
     "query",
     [

@@ -16,7 +16,7 @@ from nursecare_chat.errors import ThreadClosed
 from nursecare_chat.service import images as images_module
 from nursecare_chat.storage import names
 
-from ..support.hosts import BOTH_WAYS, Api, Workbench
+from ..support.hosts import BOTH_WAYS, VARIED, Api, Workbench
 from ..support.photos import issue, media, post, put, refused, smuggle, upload, uploads
 from ..support.pictures import SECRET, SVG, picture, read, telling
 from ..support.sse import parse
@@ -116,6 +116,7 @@ def test_pictures_of_every_mode(client_api: Api, thread: int, mode: str) -> None
     assert read(client_api.call("GET", url).data).size == (30, 20)
 
 
+@pytest.mark.parametrize("bench", VARIED, indirect=True)
 @pytest.mark.parametrize(
     ("body", "fields"),
     [

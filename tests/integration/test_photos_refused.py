@@ -8,7 +8,7 @@ import pytest
 
 from nursecare_chat.service import images as images_module
 
-from ..support.hosts import Api, Workbench
+from ..support.hosts import VARIED, Api, Workbench
 from ..support.photos import issue, media, post, put, refused, smuggle, upload
 from ..support.pictures import JPEG, SVG, bomb, picture, read
 
@@ -83,6 +83,7 @@ def test_posted_before(bench: Workbench, client_api: Api, thread: int) -> None:
     assert client_api.thread(thread).get_json()["lastSeq"] == 1
 
 
+@pytest.mark.parametrize("bench", VARIED, indirect=True)
 @pytest.mark.parametrize(
     ("data", "declared"),
     [

@@ -204,6 +204,7 @@ def test_an_idle_process_holds_no_connection(on: Callable[[str], Workbench], own
     bench.state.tasks._background._idle_after = 0.2
     for _ in range(2):
         close_some(bench)
+        assert bench.state.tasks._background.flush(PATIENCE)  # else it may not even have connected
         eventually(lambda: not own_redis.clients())
     assert bench.state.tasks.pending() == 2
 

@@ -149,6 +149,9 @@ EACH = sorted(host.name for host in PLAIN)
 BOTH_WAYS = [*EACH, SEALED[0].name]
 """With a host that seals, for tests of what people write and read: nobody of them sees a difference."""
 
+VARIED = ("foreign", "reference-postgresql")
+"""Enough where a matrix asks about what comes in: between them both applications, databases and kinds of key."""
+
 
 class Workbench:
     """One application of a host with its own database, and clients for its people.
