@@ -138,6 +138,7 @@ INDEXES = (
     ("chat_threads", "admin_id", "status"),
     ("chat_threads", "admin_id", "status", "id"),
     ("chat_threads", "client_id", "status", "id"),
+    ("chat_threads", "closed_at"),
     ("chat_messages", "thread_id", "created_at"),
     ("chat_messages", "thread_id", "id"),
     ("chat_messages", "sender_id"),
