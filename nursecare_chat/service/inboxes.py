@@ -134,12 +134,12 @@ class Inboxes:
         :param first: the first ``seq`` that may not have been seen, where there is one.
         """
         known = cursor.mark.threads
-        opened = {id_ for id_, row in rows.items() if row.opened_lately and row.unseen}
+        opened = {id_ for id_, row in rows.items() if row.newer}
         over = {id_ for id_, row in rows.items() if row.status == "closed"}
         sure = {id_ for id_ in over if rows[id_].closed_later}
         guess = {id_ for id_ in rows if id_ <= known and (id_ not in over or id_ in sure)}
         had = cursor.explain(guess, {id_ for id_ in opened if id_ <= known} | (over - sure))
-        new = opened if had is None else opened - had
+        new = {id_ for id_ in opened if id_ > known} if had is None else opened - had
         followed = {id_ for id_ in rows if id_ not in over or id_ in new or had is None or id_ in had}
         place = {id_: first[id_] - 1 if id_ in first else rows[id_].last_seq for id_ in followed}
         topics = {id_: self._topic(rows[id_]) for id_ in followed if id_ in over or id_ in first}
@@ -155,8 +155,11 @@ class Inboxes:
         columns = [(table.c.opened_at >= now(-max(OVERLAP.values()))).label("recent")]
         if since is not None:
             later = table.c.closed_at > since.moment if self._sqlite else self._not_below(table, since.ahead)
+            newer = table.c.id > since.threads
+            if not self._sqlite:  # a lower one may have been committed later
+                newer |= (table.c.opened_at >= self._lately(since)) & self._not_below(table, since.seen)
             columns += [
-                (table.c.opened_at >= self._lately(since)).label("opened_lately"),
+                newer.label("newer"),
                 self._not_below(table, since.seen).label("unseen"),
                 later.label("closed_later"),
             ]

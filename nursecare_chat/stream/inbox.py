@@ -81,7 +81,7 @@ class InboxStream(Stream):
                 yield event.identified(topic.farewell, self.cursor)
                 del self.place[thread]
                 self.told.add(thread)
-        if self.cursor != self._resume.follows:
+        if not self._resume.first:
             self.cursor = self._resume.follows
             yield event.reset_inbox(self.cursor) if self._resume.reset else event.position(self.cursor)
 
