@@ -304,13 +304,14 @@ class Wanderer:
     def __init__(self, person: Person) -> None:
         self.person = person
         self.connections: list[list[Event]] = []
-        self.last_event_id: str | None = None
+        self.last_event_id = ""
         self.reader = person.follow().wait_open()
 
     def cut(self) -> None:
         self.reader.stop()
         self.connections.append(self.reader.events)
-        self.reader = self.person.follow(self.reader.parser.last_event_id)
+        self.last_event_id = self.reader.parser.last_event_id or self.last_event_id
+        self.reader = self.person.follow(self.last_event_id)
 
     def seen(self) -> list[Event]:
         return [event for events in (*self.connections, self.reader.events) for event in events]
