@@ -153,6 +153,7 @@ class Inboxes:
         """Threads, with whether they are recent, and what about them ``since`` does not cover."""
         table = self._threads
         columns = [(table.c.opened_at >= now(-max(OVERLAP.values()))).label("recent")]
+        columns += [] if self._sqlite else [_transaction(table).label("transaction")]
         if since is not None:
             later = table.c.closed_at > since.moment if self._sqlite else self._not_below(table, since.ahead)
             newer = table.c.id > since.threads
@@ -208,13 +209,22 @@ class Inboxes:
         """Whether the row is from this transaction or a later one, where rows know it: in 32 bits, which go round."""
         if self._sqlite:
             return sa.true()
-        xmin = sa.cast(sa.cast(sa.literal_column(f"{table.name}.xmin"), sa.Text()), sa.BigInteger())
-        return (xmin - sa.literal(transaction, sa.BigInteger())).bitwise_and(0xFFFFFFFF) < 0x80000000
+        return (_transaction(table) - sa.literal(transaction, sa.BigInteger())).bitwise_and(0xFFFFFFFF) < 0x80000000
 
     def _topic(self, row: Any) -> Topic:
         @cache
         def opened() -> bytes:
             return event.thread_opened(thread(row))
 
+        def closed_after(mark: Mark) -> bool:
+            if self._sqlite:
+                return bool(row.closed_at >= self._lately(mark))
+            return (row.transaction - mark.seen) & 0xFFFFFFFF < 0x80000000
+
         farewell = None if row.status == "open" else event.thread_closed(row.id, utc(row.closed_at) or "")
-        return Topic(row.last_seq, row.client_id, row.admin_id, bool(row.recent), opened, farewell)
+        return Topic(row.last_seq, row.client_id, row.admin_id, bool(row.recent), opened, farewell, closed_after)
+
+
+def _transaction(table: sa.Table) -> sa.ColumnElement[int]:
+    """That wrote the row (PostgreSQL, 5.6 System Columns)."""
+    return sa.cast(sa.cast(sa.literal_column(f"{table.name}.xmin"), sa.Text()), sa.BigInteger())

@@ -35,6 +35,14 @@ class Group:
         self.box, self.place, self.told = box, place, told
         self.streams: list[InboxStream] = []
 
+    def lacks(self, thread: int, topic: Topic) -> bool:
+        """Whether it was not told of the thread, and should be."""
+        if thread in self.place or thread in self.told or thread in self.box.hidden:
+            return False
+        if topic.farewell is None:
+            return True
+        return topic.recent and any(topic.closed_after(stream.mark) for stream in self.streams)
+
     def send(self, frame: bytes) -> None:
         for stream in self.streams:
             stream.give(frame)
@@ -86,7 +94,6 @@ class Board:
         self._log_reader, self._reader, self._meter = log_reader, reader, meter
         self._boxes: dict[Hashable, Box] = {}
         self._heads: dict[int, int] = {}
-        self._mark: Mark = None
 
     # -- notes for the next round, by whichever thread -----------------------------------------------------------
 
@@ -131,14 +138,13 @@ class Board:
         if not (whole or rung):
             return
         mark = self._reader.mark() if everything and whole else None
-        topics, gone = self._read(whole, rung, everything)
+        topics, gone = self._read(whole, rung)
         self._admit(topics)
         failed = self._say(topics)
         self._dismiss(topics, gone, failed)
         for box in whole:
             box.merge()
         if mark is not None:
-            self._mark = mark
             self._advance(mark, failed)
 
     def _sort(self, streams: list[InboxStream]) -> None:
@@ -147,7 +153,7 @@ class Board:
             by_user[stream.user].append(stream)
         self._boxes = {user: self._boxes.get(user) or Box(theirs[0]) for user, theirs in by_user.items()}
         if not self._boxes:
-            self._heads, self._mark = {}, None
+            self._heads = {}
         for user, box in self._boxes.items():
             box.take(by_user[user])
             denied, box.denied = box.denied, set()
@@ -156,18 +162,15 @@ class Board:
                 for thread in denied & group.place.keys():
                     group.leave(thread)
 
-    def _read(self, whole: list[Box], rung: set[int], everything: bool) -> tuple[dict[int, Topic], set[int]]:
+    def _read(self, whole: list[Box], rung: set[int]) -> tuple[dict[int, Topic], set[int]]:
         """What this round is about, and which of it is there no more."""
         topics: dict[int, Topic] = {}
         held: set[int] = set()
         if whole:
             topics |= self._reader.members([box.user for box in whole], [box.user for box in whole if box.is_admin])
             places = [group for box in whole for group in box.groups]
-            since = [stream.mark for group in places for stream in group.streams if stream.fresh]
-            if everything and self._mark is not None:
-                since.append(self._mark)
-            if since:  # also what was opened and closed between two looks
-                topics |= self._reader.closed_since(since)
+            # Also what was opened and closed between two looks.
+            topics |= self._reader.closed_since({stream.mark for group in places for stream in group.streams})
             held = {thread for group in places for thread in group.place}
         others = (held | rung) - topics.keys()
         topics |= self._reader.topics(others) if others else {}
@@ -180,13 +183,8 @@ class Board:
         """Tell of threads that are new to somebody, if the policy lets them view these."""
         new: list[tuple[Group, int]] = []
         for thread, topic in topics.items():
-            if topic.farewell is None or topic.recent:
-                for box in self._concerned(topic):
-                    new += [
-                        (group, thread)
-                        for group in box.groups
-                        if not (thread in group.place or thread in group.told or thread in box.hidden)
-                    ]
+            for box in self._concerned(topic):
+                new += [(group, thread) for group in box.groups if group.lacks(thread, topic)]
         if not new:
             return
         lost = self._reader.lost({(group.box.user, thread) for group, thread in new})
@@ -268,9 +266,12 @@ class Board:
 
     def _advance(self, mark: Mark, failed: set[int]) -> None:
         for box in self._boxes.values():
-            streams = [stream for group in box.groups for stream in group.streams if stream.has_news]
-            streams = [stream for stream in streams if stream.place is box.place and not stream.ended]
-            if streams and not failed & box.place.keys():
-                cursor = self._reader.cursor(box.user, mark, box.place)
-                for stream in streams:
-                    stream.advance(cursor)
+            if failed & box.place.keys():
+                continue
+            streams = [stream for group in box.groups for stream in group.streams if stream.place is box.place]
+            for stream in streams:
+                stream.mark = mark
+            waiting = [stream for stream in streams if stream.has_news and not stream.ended]
+            cursor = self._reader.cursor(box.user, mark, box.place) if waiting else ""
+            for stream in waiting:
+                stream.advance(cursor)

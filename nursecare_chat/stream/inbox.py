@@ -40,6 +40,7 @@ class InboxStream(Stream):
     :ivar cursor: the id that everything sent gets, until it is known that nothing before the next one is missing.
     :ivar place: ``{thread: seq}``; one object for all streams of a user that have come as far, see :mod:`.board`.
     :ivar told: likewise, the closed threads that need no more telling.
+    :ivar mark: what it was told all about.
     :ivar fresh: whether the threads were not looked at since its start.
     :ivar has_news: whether anything was sent since :attr:`cursor`.
     """

@@ -45,12 +45,17 @@ class LogReader(Protocol):
         """The messages of these stretches by thread, in order; their frames have no id."""
 
 
+Mark = Any
+"""What of the database was visible at some time; only the reader looks inside."""
+
+
 class Topic(NamedTuple):
     """A thread as inboxes see it: the affair of its ``client``, and of its ``admin`` or, without one, of every admin.
 
     :ivar recent: opened so lately that a stream may not have been told.
     :ivar opened: gives the frame of ``ThreadOpened``; ``farewell`` is that of ``ThreadClosed``, ``None`` while it is
         open. Neither has an id.
+    :ivar closed_after: whether a mark does not cover its close; asked of closed ones alone.
     """
 
     last_seq: int
@@ -59,14 +64,11 @@ class Topic(NamedTuple):
     recent: bool
     opened: Callable[[], bytes]
     farewell: bytes | None
+    closed_after: Callable[[Mark], bool]
 
     def concerns(self, user: Hashable, is_admin: bool) -> bool:
         """Whether it stands in this user's list (C27)."""
         return self.client == user or (is_admin and self.admin in (None, user))
-
-
-Mark = Any
-"""What of the database was visible at some time; only the reader looks inside."""
 
 
 class InboxReader(Protocol):
