@@ -79,6 +79,7 @@ def follow(who: str, ago: int | None = None) -> Callable[[Grown], Any]:
 
     def call(grown: Grown) -> Any:
         state = grown.bench.state
+        assert grown.people["client"].post(LONG, BODY).status_code == 200  # something was said lately
         with grown.bench.app.app_context():
             user = grown.bench.host.user_id(who)
         mark = state.inboxes.mark()
