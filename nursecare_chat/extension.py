@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask import Blueprint, Flask
@@ -29,6 +29,7 @@ from .service.completion import Completion
 from .service.erasure import Erasure
 from .service.expiry import Expiry
 from .service.images import Images
+from .service.inboxes import Inboxes
 from .service.log import Log
 from .service.messages import Messages
 from .service.purges import Purges
@@ -43,7 +44,7 @@ from .state import KEY, ChatState, current
 from .storage.choice import choose
 from .stream.doorbell import Doorbell, MemoryDoorbell
 from .stream.hub import Hub
-from .stream.interfaces import Limits
+from .stream.interfaces import Limits, Pair
 from .stream.redis_doorbell import RedisDoorbell
 from .tasks import Tasks
 
@@ -188,7 +189,7 @@ def _assemble(
         raw = (key if isinstance(key, bytes) else str(key).encode() for key in keys)
         return [hmac.digest(key, b"nursecare_chat", hashlib.sha256) for key in raw]
 
-    def lost_access(pairs: Iterable[tuple[Hashable, int]]) -> set[tuple[Hashable, int]]:
+    def lost_access(pairs: Iterable[Pair]) -> set[Pair]:
         lost = access.lost(pairs) if configuration.is_enabled(app.config) else set(pairs)
         for _ in lost:
             metrics.count("denials", "access_lost")
@@ -219,6 +220,7 @@ def _assemble(
     threads = Threads(database, models, access, purges, metrics, doorbell.ring, emit)
     expiry = Expiry(database, models, threads, clock, config.idle_close_minutes, config.max_age_days)
     reader = Log(database, models, uploads.url, sealing)
+    inboxes = Inboxes(database, models, access, secrets)
     limits = Limits(config.stream_heartbeat, config.stream_max_age, config.max_streams_per_user)
     return ChatState(
         config=config,
@@ -241,7 +243,8 @@ def _assemble(
         tasks=tasks,
         doorbell=doorbell,
         log=reader,
-        hub=Hub(reader, lost_access, doorbell, limits, app.app_context, metrics),
+        inboxes=inboxes,
+        hub=Hub(reader, inboxes, lost_access, doorbell, limits, app.app_context, metrics),
     )
 
 

@@ -113,6 +113,7 @@ def thread_table(metadata: MetaData, user: HostKey, request: HostKey) -> Table:
         Index(conv("ix_chat_threads_admin_id_status_id"), "admin_id", "status", "id"),
         Index(conv("ix_chat_threads_client_id_status_id"), "client_id", "status", "id"),
         Index(conv("ix_chat_threads_status_opened_at"), "status", "opened_at"),
+        Index(conv("ix_chat_threads_closed_at"), "closed_at"),
         sqlite_autoincrement=True,  # an id, and so a blob prefix, is never used twice
     )
 

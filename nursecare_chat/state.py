@@ -19,6 +19,7 @@ from .service.access import Access
 from .service.audit import Audit
 from .service.completion import Completion
 from .service.images import Images
+from .service.inboxes import Inboxes
 from .service.log import Log
 from .service.messages import Messages
 from .service.purges import Purges
@@ -61,6 +62,7 @@ class ChatState:
     tasks: Tasks
     doorbell: Doorbell
     log: Log
+    inboxes: Inboxes
     hub: Hub
     _warned: set[str] = field(default_factory=set)
 

@@ -139,6 +139,7 @@ INDEXES = (
     ("chat_threads", "admin_id", "status", "id"),
     ("chat_threads", "client_id", "status", "id"),
     ("chat_threads", "status", "opened_at"),
+    ("chat_threads", "closed_at"),
     ("chat_messages", "thread_id", "created_at"),
     ("chat_messages", "thread_id", "id"),
     ("chat_messages", "sender_id"),

@@ -22,6 +22,7 @@ ROUTES = (
     ("POST", "/api/chat/threads/<thread_id>/uploads", uploads.issue_upload),
     ("PATCH", "/api/chat/threads/<thread_id>/close", threads.close_thread),
     ("GET", "/api/chat/threads/<thread_id>/stream", stream.stream_thread),
+    ("GET", "/api/chat/stream", stream.stream_inbox),
     ("GET", "/api/chat/threads/<thread_id>/receipt", receipts.show_receipt),
     ("GET", "/api/chat/receipt-key", receipts.show_receipt_key),
     ("GET", "/api/chat/openapi.json", openapi.show_document),

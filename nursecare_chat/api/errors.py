@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 DENIALS = frozenset({401, 403, 429})
 WITHOUT_LOGIN = frozenset({"cross_site", "unauthenticated", "bad_signature"})
-STREAM = "stream_thread"
-"""The endpoint of the stream."""
+STREAMS = frozenset({"stream_thread", "stream_inbox"})
+"""The endpoints of the streams."""
 
 
 def register(blueprint: Blueprint) -> None:
@@ -58,7 +58,7 @@ def _user_id() -> int | str | None:
 
 def database_failed(error: DatabaseError) -> Response:
     log.error("chat database error: %s", error, extra={"chat": True, "reason": error.kind, "sqlstate": error.sqlstate})
-    if error.status == Unavailable.status and gates.endpoint() == STREAM:
+    if error.status == Unavailable.status and gates.endpoint() in STREAMS:
         return event_stream([event.retry(SURPLUS_RETRY)])  # any status but 200 would be final for EventSource (C35)
     return refusal(error)
 

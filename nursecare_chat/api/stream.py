@@ -1,4 +1,4 @@
-"""A thread's event stream (contract C29, C30, C32, C35, C45)."""
+"""The event streams of a thread and of an inbox (contract C29, C30, C32, C35, C45, C46)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sqlalchemy import Row
 from ..state import current
 from ..stream import event
 from ..stream.body import DEGRADED_RETRY, StreamBody, replay_once
+from ..stream.inbox import InboxStream
 from ..stream.server import find_worker
 from ..stream.subscriber import Stream
 from . import gates, schemas
@@ -31,12 +32,36 @@ from .responses import event_stream
 def stream_thread(thread_id: str) -> Response:
     asked_at = time.monotonic()
     row = gates.thread(thread_id, "view")
-    chat = current()
-    given = request.headers.get("Last-Event-ID") or request.args.get("lastEventId") or None
-    position, first = _start(row, given)
+    position, first = _start(row, _last_event_id())
     if position > row.last_seq:
         return Response(status=204, headers={"Cache-Control": "no-store"})
-    stream = Stream(row.id, chat.access.user_id(gates.user()), position, asked_at, gates.mount())
+    return _carry(Stream(row.id, current().access.user_id(gates.user()), position, asked_at, gates.mount()), first)
+
+
+@describe(
+    "Follow the inbox",
+    note="Server-Sent Events of the open chats in it: `ThreadOpened` (the chat as in the list), `MessageCreated`,"
+    " `ThreadClosed`, `ThreadLeft` (`threadId`: it is no longer in the list), and `reset`: load the list anew. The"
+    " header `Last-Event-ID`, or `lastEventId` in the query, resumes all of them; then some events may be repeated.",
+    query=schemas.StreamQuery,
+    headers=("Last-Event-ID",),
+    gives=("text/event-stream",),
+)
+def stream_inbox() -> Response:
+    asked_at = time.monotonic()
+    chat, user = current(), gates.user()
+    is_admin = chat.access.is_admin(user)
+    resume = chat.inboxes.resume(user, is_admin, _last_event_id())
+    return _carry(InboxStream(chat.access.user_id(user), is_admin, resume, asked_at, gates.mount()), resume.first)
+
+
+def _last_event_id() -> str | None:
+    return request.headers.get("Last-Event-ID") or request.args.get("lastEventId") or None
+
+
+def _carry(stream: Stream, first: bytes) -> Response:
+    """The response that it is written to, as this worker can."""
+    chat = current()
     stream.worker = find_worker(request.environ)
     if stream.worker.places == 0:
         chat.warn_once(

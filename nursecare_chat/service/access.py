@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from ..errors import Forbidden
 from ..keys import wire
 from ..metrics import Metrics
 from ..models import ChatModels
 from ..policy import ChatThreadPolicy
+from ..stream.interfaces import Pair
 from .unit_of_work import Database, is_unreachable, translate
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 SLICE = 0.005
 """Seconds of policy evaluation before other work of the process gets its turn (C34)."""
@@ -98,39 +101,58 @@ class Access:
             extra={"chat": True, "reason": "policy_raised", "ability": ability, "error": type(error).__name__},
         )
 
-    def lost(self, pairs: Iterable[tuple[Any, int]]) -> set[tuple[Any, int]]:
-        """Which of these ``(user id, thread id)`` may not view any more: users and threads are read in bulk (C34)."""
+    def lost(self, pairs: Iterable[Pair]) -> set[Pair]:
+        """Which of these ``(user id, thread id)`` may not view any more: users and threads are read in bulk (C34).
+
+        An inbox, whose thread is ``None``, is any active user's.
+        """
         pairs = list(pairs)
         threads = self._models.threads
-        user_model, user_key = self._models.user_model, self._models.user_key.column
         with self._database.session() as session:
             rows = {}
-            for ids in chunks(thread_id for _, thread_id in pairs):
+            for ids in chunks(thread_id for _, thread_id in pairs if thread_id is not None):
                 rows |= {
                     row.id: row for row in session.connection().execute(sa.select(threads).where(threads.c.id.in_(ids)))
                 }
-            users = {}
-            query = sa.select(user_key, user_model)
-            for ids in chunks(user_id for user_id, _ in pairs):
-                users |= {row[0]: row[1] for row in session.execute(query.where(user_key.in_(ids)))}
-            lost = set()
-            turn = time.perf_counter()
-            for user_id, thread_id in pairs:
-                user, thread = users.get(user_id), rows.get(thread_id)
-                if user is None or thread is None or not self._may_still_view(user, thread):
-                    lost.add((user_id, thread_id))
-                if time.perf_counter() - turn > SLICE:
-                    time.sleep(0)
-                    turn = time.perf_counter()
-        return lost
+            users = self._users(session, (user_id for user_id, _ in pairs))
+            return {
+                (user_id, thread_id)
+                for user_id, thread_id in in_slices(pairs)
+                if not self._may_still_view(users.get(user_id), thread_id, rows.get(thread_id))
+            }
 
-    def _may_still_view(self, user: Any, thread: Any) -> bool:
+    def admins(self, user_ids: Iterable[Any]) -> set[Any]:
+        """Which of these are admins; they are read in bulk."""
+        with self._database.session() as session:
+            users = self._users(session, user_ids)
+            return {user_id for user_id, user in in_slices(users.items()) if self.is_admin(user)}
+
+    def _users(self, session: Session, user_ids: Iterable[Any]) -> dict[Any, Any]:
+        key = self._models.user_key.column
+        query, users = sa.select(key, self._models.user_model), {}
+        for ids in chunks(user_ids):
+            users |= {row[0]: row[1] for row in session.execute(query.where(key.in_(ids)))}
+        return users
+
+    def _may_still_view(self, user: Any, thread_id: int | None, thread: Any) -> bool:
+        if user is None or (thread is None and thread_id is not None):
+            return False
         try:
             active = is_active(user)
         except Exception as error:
             self._raised("is_active", error)
             return False
-        return active and self.may_view(user, thread)
+        return active and (thread_id is None or self.may_view(user, thread))
+
+
+def in_slices(items: Iterable[T]) -> Iterator[T]:
+    """``items``, with other work's turns in between."""
+    turn = time.perf_counter()
+    for item in items:
+        yield item
+        if time.perf_counter() - turn > SLICE:
+            time.sleep(0)
+            turn = time.perf_counter()
 
 
 def is_active(user: Any) -> bool:

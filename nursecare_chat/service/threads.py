@@ -122,7 +122,9 @@ class Threads:
                     return row
                 values = {"request_id": request_id, "client_id": client_id, "admin_id": admin_id, "opened_at": utcnow()}
                 row = unit.connection.execute(self._threads.insert().values(values).returning(self._threads)).one()
-                unit.after_commit(lambda: self._opened(row))
+                unit.after_commit(
+                    lambda: self._ring(Ring("opened", thread=row.id, seq=row.last_seq)), lambda: self._opened(row)
+                )
                 return row
         except DatabaseConflict:  # somebody was faster, or the request is gone
             with self._database.read() as connection:
@@ -152,7 +154,10 @@ class Threads:
         unclaimed = (threads.c.id == thread_id) & threads.c.admin_id.is_(None) & (threads.c.status == "open")
         with self._database.write() as unit:
             claim = threads.update().where(unclaimed).values(admin_id=admin_id).returning(threads)
-            return unit.connection.execute(claim).one_or_none()
+            row = unit.connection.execute(claim).one_or_none()
+            if row is not None:
+                unit.after_commit(lambda: self._ring(Ring("claimed", thread=thread_id)))
+        return row
 
     def close(self, thread_id: int) -> Row[Any]:
         """Close for ever and put down the purge in the same transaction (C26, C36); again changes nothing.

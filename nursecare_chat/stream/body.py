@@ -1,17 +1,16 @@
-"""One way of writing a stream to a client: a response body that the WSGI server iterates (contract C29 to C35)."""
+"""One way of writing a stream to a client: a response body that the WSGI server iterates (contract C29 to C35, C46)."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..errors import ChatError
 from . import event
 from .client import ClientSocket
-from .hub import PAGE, Hub
-from .interfaces import Entry
+from .hub import Hub
 from .subscriber import MAX_PIECE, Stream
 
 log = logging.getLogger(__name__)
@@ -85,27 +84,26 @@ class StreamBody:
         hub, stream = self._hub, self._stream
         while not stream.ended and time.monotonic() < recycle_at:
             try:
-                entries = hub.reader.after(stream.thread, stream.position, PAGE)
+                frames, all_of_it = stream.page(hub.reader)
             except ChatError as error:
                 log.warning("chat stream replay failed: %s", error, extra={"chat": True, "threadId": stream.thread})
                 stream.take(DATABASE_PAUSE)
                 yield event.HEARTBEAT  # proxies give up what is silent
                 continue
-            for piece in pieces(stream, entries):
+            for piece in pieces(frames):
                 if stream.ended:
                     return
                 yield piece
-            if len(entries) < PAGE:
+            if all_of_it:
                 hub.go_live(stream)
                 return
 
 
-def pieces(stream: Stream, entries: list[Entry]) -> Iterator[bytes]:
-    """The entries' frames, joined to pieces that a slow client is seen to take; moves the stream's position along."""
+def pieces(frames: Iterable[bytes]) -> Iterator[bytes]:
+    """The frames, joined to pieces that a slow client is seen to take."""
     piece = bytearray()
-    for entry in entries:
-        piece += stream.frame_of(entry)
-        stream.position = entry.seq
+    for frame in frames:
+        piece += frame
         if len(piece) >= MAX_PIECE:
             yield bytes(piece)
             piece.clear()
@@ -120,14 +118,7 @@ def replay_once(hub: Hub, stream: Stream, first: bytes, retry: int) -> Iterator[
     """
     yield event.retry(retry) + first
     try:
-        head = hub.reader.heads([stream.thread]).get(stream.thread)
-        while head is not None and stream.position < head.last_seq:
-            entries = hub.reader.after(stream.thread, stream.position, PAGE)
-            if not entries:
-                break
-            yield from pieces(stream, entries)
+        for frames in stream.rest(hub.reader):
+            yield from pieces(frames)
     except ChatError as error:  # the client comes back
         log.warning("chat stream replay failed: %s", error, extra={"chat": True, "threadId": stream.thread})
-        return
-    if head is not None and head.farewell is not None:
-        yield head.farewell

@@ -11,7 +11,8 @@ from typing import Protocol
 class Ring:
     """Ids and numbers only. ``user`` is a key as JSON has it.
 
-    Kinds: ``message`` and ``closed`` (``thread`` is at ``seq``), ``disconnect`` (all streams of ``user`` end).
+    Kinds: ``opened``, ``message`` and ``closed`` (``thread`` is at ``seq``), ``claimed`` (``thread`` has an admin now),
+    ``disconnect`` (all streams of ``user`` end).
     """
 
     kind: str
@@ -26,10 +27,10 @@ class Doorbell(Protocol):
     def listen(self, answer: Callable[[Ring], None]) -> None:
         """Hand every ring for a watched thread, and every ring without a thread, to ``answer``; it does not block."""
 
-    def watch(self, thread: int) -> None:
-        """This process has a stream of ``thread`` now."""
+    def watch(self, thread: int | None) -> None:
+        """This process has a stream of ``thread`` now, ``None``: of an inbox, which may be about any thread."""
 
-    def unwatch(self, thread: int) -> None:
+    def unwatch(self, thread: int | None) -> None:
         """It has none any more."""
 
     def ring(self, ring: Ring) -> None:
@@ -45,10 +46,10 @@ class MemoryDoorbell:
     def listen(self, answer: Callable[[Ring], None]) -> None:
         self._answer = answer
 
-    def watch(self, thread: int) -> None:
+    def watch(self, thread: int | None) -> None:
         """Nothing to do: every ring of this process arrives."""
 
-    def unwatch(self, thread: int) -> None:
+    def unwatch(self, thread: int | None) -> None:
         """Nothing to do."""
 
     def ring(self, ring: Ring) -> None:

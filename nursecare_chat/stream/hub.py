@@ -1,8 +1,8 @@
-"""The streams of this process: one reader of the log for all of them (contract C30 to C35).
+"""The streams of this process: one reader of the log for all of them (contract C30 to C35, C46).
 
 The hub knows neither policy, models nor Redis: it gets a reader of the log and an access check, hears rings from a
 doorbell, and pushes bytes into streams. How those reach a socket is the stream's writer's affair
-(:mod:`nursecare_chat.stream.body`).
+(:mod:`nursecare_chat.stream.body`), what those of inboxes get is :mod:`nursecare_chat.stream.board`'s.
 
 A stream is first *behind*: its writer reads the log by itself, page by page. When it has reached the end it goes
 *live*, and the hub looks at the thread once more: whatever was committed in between is found by its ``seq``, so
@@ -19,15 +19,15 @@ from contextlib import AbstractContextManager, contextmanager
 
 from .. import fork
 from ..errors import ChatError
+from .board import Board
+from .delivery import bring
 from .doorbell import Doorbell, Ring
-from .interfaces import AccessCheck, Entry, Head, Limits, LogReader, Meter
+from .inbox import InboxStream
+from .interfaces import AccessCheck, InboxReader, Limits, LogReader, Meter
 from .server import at_exit
 from .subscriber import Stream
 
 log = logging.getLogger(__name__)
-
-PAGE = 100
-"""Messages read from the log at once."""
 
 POLL = 1.0
 """Seconds between two looks at all watched threads: a lost ring is found within 2 s (C31)."""
@@ -44,7 +44,7 @@ LOOK = 0.5
 
 class Hub:
     """
-    :param reader: the log.
+    :param reader: the log; :param inboxes: the lists of threads.
     :param lost_access: see :data:`AccessCheck`; it raises ``ChatError`` if it cannot tell right now.
     :param context: entered around every use of ``reader`` and ``lost_access`` in the hub's own threads.
     """
@@ -52,6 +52,7 @@ class Hub:
     def __init__(
         self,
         reader: LogReader,
+        inboxes: InboxReader,
         lost_access: AccessCheck,
         doorbell: Doorbell,
         limits: Limits,
@@ -60,6 +61,7 @@ class Hub:
     ) -> None:
         self.meter = meter or Meter()
         self.reader = reader
+        self._inboxes = inboxes
         self.limits = limits
         self._lost_access = lost_access
         self._doorbell = doorbell
@@ -77,8 +79,10 @@ class Hub:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._streams: dict[int, set[Stream]] = {}
-        self._rung: set[int] = set()
+        self._streams: dict[int | None, set[Stream]] = {}
+        self._board = Board(self.reader, self._inboxes, self.meter)
+        self._rung: set[int | None] = set()
+        self._rung_inboxes: set[int] = set()
         self._bell = threading.Event()
         self._disconnected: dict[str, float] = {}
         self.ends_at_exit = False
@@ -167,9 +171,13 @@ class Hub:
         elif ring.thread is not None:
             with self._lock:
                 streams = self._streams.get(ring.thread, ())
-                if all(stream.live and ring.seq is not None and stream.position >= ring.seq for stream in streams):
-                    return  # none, or all have it: one's own rings come back from Redis
-                self._rung.add(ring.thread)
+                # None, or all have it: one's own rings come back from Redis.
+                if not all(stream.live and ring.seq is not None and stream.position >= ring.seq for stream in streams):
+                    self._rung.add(ring.thread)
+                if None in self._streams and self._board.hear(ring):
+                    self._rung_inboxes.add(ring.thread)
+                if not (self._rung or self._rung_inboxes):
+                    return
             self._bell.set()
 
     # -- delivery ------------------------------------------------------------------------------------------------
@@ -184,11 +192,20 @@ class Hub:
                     self._crew = None if self._crew is crew else self._crew
                     return
                 threads, self._rung = self._rung, set()
-                if time.monotonic() >= next_poll:
+                rung, self._rung_inboxes = self._rung_inboxes, set()
+                polls = time.monotonic() >= next_poll
+                if polls:
                     threads = set(self._streams)
                     next_poll = time.monotonic() + POLL
-            with self._attempted("delivery"), self._context():
-                self._drain(threads)
+                inboxes = [stream for stream in self._inbox_streams() if stream.live and not stream.ended]
+            with self._context():
+                with self._attempted("delivery"):
+                    self._drain({thread for thread in threads if thread is not None})
+                with self._attempted("delivery"):
+                    self._board.bring(inboxes, rung, everything=polls)
+
+    def _inbox_streams(self) -> list[InboxStream]:
+        return [stream for stream in self._streams.get(None, ()) if isinstance(stream, InboxStream)]
 
     def _drain(self, threads: set[int]) -> None:
         """Bring the live streams of these threads to their heads."""
@@ -203,37 +220,7 @@ class Hub:
                 self._cut(live, "thread_gone")
             elif live:
                 with self._attempted("delivery"):  # what fails for one thread must not hold up the others
-                    self._bring(live, thread, heads[thread])
-
-    def _bring(self, live: list[Stream], thread: int, head: Head) -> None:
-        while live:
-            start = min(stream.position for stream in live)
-            if start >= head.last_seq:
-                break
-            entries = self.reader.after(thread, start, PAGE)
-            if not entries:
-                break
-            live = [stream for stream in live if self._push_all(stream, entries)]
-            self.meter.delivered(entry.committed_at for entry in entries)
-        if head.farewell is not None:
-            for stream in live:
-                if stream.position >= head.last_seq and not stream.ended:
-                    if stream.push(head.farewell):
-                        stream.finish()
-                    else:
-                        stream.fall_behind()
-
-    def _push_all(self, stream: Stream, entries: list[Entry]) -> bool:
-        for entry in entries:
-            if stream.ended:
-                return False
-            if entry.seq <= stream.position:
-                continue
-            if not stream.push(stream.frame_of(entry)):
-                stream.fall_behind()
-                return False
-            stream.position = entry.seq
-        return True
+                    bring(live, thread, heads[thread], self.reader, self.meter)
 
     # -- supervision ---------------------------------------------------------------------------------------------
 
@@ -262,14 +249,20 @@ class Hub:
                 self._cut([stream], "not_reading")
 
     def _check_access(self, streams: list[Stream]) -> None:
+        inboxes = [stream for stream in streams if isinstance(stream, InboxStream)]
+        shown = {(stream.user, thread) for stream in inboxes for thread in list(stream.place)}
         try:
-            lost = self._lost_access({(stream.user, stream.thread) for stream in streams})
+            lost = self._lost_access({(stream.user, stream.thread) for stream in streams} | shown)
         except ChatError:
             raise
         except Exception:  # who cannot be checked may not read on
             self._cut(streams, "access_unknown")
             raise
         self._cut([stream for stream in streams if (stream.user, stream.thread) in lost], "access_lost")
+        if inboxes:
+            self._cut(self._board.withdraw(lost, inboxes), "access_lost")
+            self._bell.set()
+            self._board.reconsider()
 
     @contextmanager
     def _attempted(self, name: str) -> Iterator[None]:

@@ -1,10 +1,10 @@
-"""What the application gives the hub: a reader of the log, an access check, and limits (contract C29 to C35)."""
+"""What the application gives the hub: a reader of the log, an access check, and limits (contract C29 to C35, C46)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 class Entry(NamedTuple):
@@ -24,8 +24,16 @@ class Head(NamedTuple):
     farewell: bytes | None
 
 
+class Span(NamedTuple):
+    """The messages of a thread with ``low < seq <= high``."""
+
+    thread: int
+    low: int
+    high: int
+
+
 class LogReader(Protocol):
-    """Both raise ``ChatError`` while the log cannot be read."""
+    """All raise ``ChatError`` while the log cannot be read."""
 
     def heads(self, threads: Iterable[int]) -> dict[int, Head]:
         """Where each thread stands; one that is gone is missing from the answer."""
@@ -33,9 +41,66 @@ class LogReader(Protocol):
     def after(self, thread: int, seq: int, limit: int) -> list[Entry]:
         """The ``limit`` messages that follow ``seq``, in order."""
 
+    def between(self, spans: Iterable[Span]) -> Mapping[int, list[Entry]]:
+        """The messages of these stretches by thread, in order; their frames have no id."""
 
-AccessCheck = Callable[[Iterable[tuple[Hashable, int]]], set[tuple[Hashable, int]]]
-"""Given ``(user, thread)`` pairs, those that may not view any more."""
+
+Mark = Any
+"""What of the database was visible at some time; only the reader looks inside."""
+
+
+class Topic(NamedTuple):
+    """A thread as inboxes see it: the affair of its ``client``, and of its ``admin`` or, without one, of every admin.
+
+    :ivar recent: opened so lately that a stream may not have been told.
+    :ivar opened: gives the frame of ``ThreadOpened``; ``farewell`` is that of ``ThreadClosed``, ``None`` while it is
+        open. Neither has an id.
+    :ivar closed_after: whether a mark does not cover its close; asked of closed ones alone.
+    """
+
+    last_seq: int
+    client: Hashable
+    admin: Hashable | None
+    recent: bool
+    opened: Callable[[], bytes]
+    farewell: bytes | None
+    closed_after: Callable[[Mark], bool]
+
+    def concerns(self, user: Hashable, is_admin: bool) -> bool:
+        """Whether it stands in this user's list (C27)."""
+        return self.client == user or (is_admin and self.admin in (None, user))
+
+
+class InboxReader(Protocol):
+    """What the streams of inboxes are made of (C46). All raise ``ChatError`` while the database cannot be read."""
+
+    def mark(self) -> Mark:
+        """Of now: whatever is read afterwards shows all that it covers."""
+
+    def members(self, users: Iterable[Hashable], admins: Iterable[Hashable]) -> dict[int, Topic]:
+        """The open threads of these clients, of these admins, and, if there are any admins, of nobody."""
+
+    def closed_since(self, marks: Iterable[Mark]) -> dict[int, Topic]:
+        """Every thread whose close the earliest of these marks does not cover; some that it does, too."""
+
+    def topics(self, threads: Iterable[int]) -> dict[int, Topic]:
+        """These threads; one that is gone is missing from the answer."""
+
+    def admins(self, users: Iterable[Hashable]) -> set[Hashable]:
+        """Those of these users who are admins by now."""
+
+    def lost(self, pairs: Iterable[Pair]) -> set[Pair]:
+        """As :data:`AccessCheck`, for threads that nobody was shown yet."""
+
+    def cursor(self, user: Hashable, mark: Mark, threads: Iterable[int]) -> str:
+        """The id from which the stream of ``user`` resumes, that at ``mark`` had these threads."""
+
+
+Pair = tuple[Hashable, int | None]
+"""A user and a thread; ``None`` is their inbox."""
+
+AccessCheck = Callable[[Iterable[Pair]], set[Pair]]
+"""Given pairs, those that may not view any more; an inbox any active user may."""
 
 
 class Meter:

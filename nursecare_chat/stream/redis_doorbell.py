@@ -28,6 +28,9 @@ PREFIX = "private-chat."
 USERS = PREFIX + "users"
 """The channel of rings without a thread. Every process that has streams listens there."""
 
+EVERYTHING = PREFIX + "*"
+"""The pattern that processes with streams of inboxes listen to; what they watch besides arrives twice then."""
+
 TIMEOUT = 2.0
 """Seconds to wait for Redis in a thread of ours; no request waits for it at all."""
 
@@ -75,8 +78,8 @@ class RedisDoorbell:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._watched: set[int] = set()
-        self._changed: dict[int, bool] = {}
+        self._watched: set[int | None] = set()
+        self._changed: dict[int | None, bool] = {}
         self._waker: socket.socket | None = None
         self._away_until = 0.0
         self._heard = True
@@ -106,7 +109,7 @@ class RedisDoorbell:
 
     # -- listening -----------------------------------------------------------------------------------------------
 
-    def watch(self, thread: int) -> None:
+    def watch(self, thread: int | None) -> None:
         with self._lock:
             self._watched.add(thread)
             self._changed[thread] = True
@@ -115,7 +118,7 @@ class RedisDoorbell:
             else:
                 _wake(self._waker)
 
-    def unwatch(self, thread: int) -> None:
+    def unwatch(self, thread: int | None) -> None:
         with self._lock:
             self._watched.discard(thread)
             self._changed[thread] = False
@@ -196,14 +199,16 @@ class RedisDoorbell:
         with self._lock:
             changed, self._changed = self._changed, {}
         for command, wanted in (("SUBSCRIBE", True), ("UNSUBSCRIBE", False)):
-            channels = [f"{PREFIX}{thread}" for thread, watched in changed.items() if watched is wanted]
-            for some in _slices(channels):
+            threads = [thread for thread, watched in changed.items() if watched is wanted]
+            for some in _slices([f"{PREFIX}{thread}" for thread in threads if thread is not None]):
                 connection.send_command(command, *some)
+            if None in threads:
+                connection.send_command("P" + command, EVERYTHING)
 
     def _heard_of(self, response: Any) -> None:
         self._found()
-        if isinstance(response, list) and response[:1] == [b"message"]:
-            ring = parse(response[2])
+        if isinstance(response, list) and response[0] in (b"message", b"pmessage"):
+            ring = parse(response[-1])
             if ring is not None:
                 self._answer(ring)
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Iterator
 
 from .client import ClientSocket
-from .interfaces import Entry
+from .interfaces import Entry, LogReader
 from .server import UNKNOWN
+
+PAGE = 100
+"""Messages read from the log at once."""
 
 MAX_BACKLOG = 256 * 1024
 """Bytes that wait here for one client; what is beyond that it reads from the log later, at its own pace (C35)."""
@@ -23,6 +26,7 @@ MAX_STUCK = 30.0
 
 class Stream:
     """
+    :ivar thread: ``None`` for an inbox's.
     :ivar mount: the path under which this client's server has the application.
     :ivar position: the ``seq`` up to which frames were queued here or handed over.
     :ivar asked_at: when the user was let in, on ``time.monotonic()``'s clock.
@@ -33,7 +37,7 @@ class Stream:
     """
 
     def __init__(
-        self, thread: int, user: Hashable, position: int, asked_at: float | None = None, mount: str = ""
+        self, thread: int | None, user: Hashable, position: int, asked_at: float | None = None, mount: str = ""
     ) -> None:
         self.thread = thread
         self.user = user
@@ -53,6 +57,29 @@ class Stream:
     def frame_of(self, entry: Entry) -> bytes:
         """The entry as this client gets it."""
         return entry.frame(entry.sender == self.user, self.mount)
+
+    def page(self, reader: LogReader) -> tuple[Iterable[bytes], bool]:
+        """The frames that come next in the log, and whether those are all; taking them moves the stream along."""
+        assert self.thread is not None
+        entries = reader.after(self.thread, self.position, PAGE)
+        return self._taken(entries), len(entries) < PAGE
+
+    def _taken(self, entries: list[Entry]) -> Iterator[bytes]:
+        for entry in entries:
+            yield self.frame_of(entry)
+            self.position = entry.seq
+
+    def rest(self, reader: LogReader) -> Iterator[Iterable[bytes]]:
+        """All that is there now, page by page, a farewell included."""
+        assert self.thread is not None
+        head = reader.heads([self.thread]).get(self.thread)
+        while head is not None and self.position < head.last_seq:
+            before = self.position
+            yield self.page(reader)[0]
+            if self.position == before:
+                break
+        if head is not None and head.farewell is not None:
+            yield [head.farewell]
 
     def push(self, frame: bytes) -> bool:
         """Queue a frame; ``False`` if too much waits already or the stream has ended."""

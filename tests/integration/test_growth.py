@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -73,6 +74,22 @@ def stream(who: str, thread: int, last: str | None) -> Callable[[Grown], Any]:
     return lambda grown: grown.people[who].stream(thread, last)
 
 
+def follow(who: str, ago: int | None = None) -> Callable[[Grown], Any]:
+    """The stream of an inbox, from the start or from ``ago`` seconds before now."""
+
+    def call(grown: Grown) -> Any:
+        state = grown.bench.state
+        assert grown.people["client"].post(LONG, BODY).status_code == 200  # something was said lately
+        with grown.bench.app.app_context():
+            user = grown.bench.host.user_id(who)
+        mark = state.inboxes.mark()
+        before = mark if ago is None else mark._replace(moment=mark.moment - timedelta(seconds=ago))
+        headers = {} if ago is None else {"Last-Event-ID": state.inboxes.cursor(user, before, [])}
+        return grown.people[who].call("GET", "/api/chat/stream", headers=headers)
+
+    return call
+
+
 def upload(who: str, thread: int) -> Callable[[Grown], Any]:
     path, body = f"/api/chat/threads/{thread}/uploads", {"contentType": "image/png", "size": 9}
     return lambda grown: grown.people[who].call("POST", path, json=body)
@@ -102,6 +119,12 @@ CALLS = {
     "resume a stream": stream("client", LONG, str(LONG_MESSAGES - 40)),
     "open a stream": stream("admin", LONG, None),
     "resume far behind": stream("client", 7, "1"),
+    "a client's inbox's stream": follow("client"),
+    "a small client's inbox's stream": follow("client2"),
+    "an admin's inbox's stream": follow("admin"),
+    "a new admin's inbox's stream": follow("admin2"),
+    "resume a client's inbox": follow("client", 600),
+    "resume an admin's inbox": follow("admin", 80_000),
     "a client's inbox": inbox("client"),
     "a client's open ones": inbox("client", status="open"),
     "a client's closed ones": inbox("client", status="closed"),

@@ -214,6 +214,7 @@ def test_every_answer_is_as_it_says(bench: Workbench) -> None:
         says(who, "list_threads", 200, query_string={"limit": 1, "status": "open"})
         says(who, "show_thread", 200, thread)
         says(who, "stream_thread", 200, thread)
+        says(who, "stream_inbox", 200)
     says(client, "list_messages", 422, thread, query_string={"limit": 0})
     says(client, "list_messages", 422, thread, query_string={"after": 1, "cursor": 1})
     says(client, "list_threads", 422, query_string={"status": "ajar"})

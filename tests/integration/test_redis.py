@@ -64,7 +64,7 @@ def test_what_goes_through_redis(make_bench: Callable[..., Workbench], own_redis
         api.say(thread, "the secret word", clientMessageId="secret-id")
         api.post(thread, {"type": "location", "lat": 12.3456789, "lng": 98.7654321})
         api.close(thread)
-        heard = [listening.get_message(timeout=5) for _ in range(3)]
+        heard = [listening.get_message(timeout=5) for _ in range(4)]
         with bench.app.app_context():
             bench.chat.disconnect(bench.host.user("client"))
             user_id = bench.host.user_id("client")
@@ -73,10 +73,11 @@ def test_what_goes_through_redis(make_bench: Callable[..., Workbench], own_redis
         while not said or "users" not in said[-1]:
             said.append(str(watching.next_command()["command"]))
         watching.__exit__(None, None, None)
-    assert [message["channel"] for message in heard] == [f"private-chat.{thread}".encode()] * 3 + [
+    assert [message["channel"] for message in heard] == [f"private-chat.{thread}".encode()] * 4 + [
         b"private-chat.users"
     ]
     assert [json.loads(message["data"]) for message in heard] == [
+        {"kind": "opened", "thread": thread, "seq": 0, "user": None},
         {"kind": "message", "thread": thread, "seq": 1, "user": None},
         {"kind": "message", "thread": thread, "seq": 2, "user": None},
         {"kind": "closed", "thread": thread, "seq": 3, "user": None},

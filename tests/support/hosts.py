@@ -24,6 +24,7 @@ from examples.nursecare.seed import seed as seed_reference
 
 from . import foreign
 from .databases import Databases
+from .sse import Event, Parser, parse
 
 reference_models.generate_password_hash = partial(generate_password_hash, method="pbkdf2:sha256:1")  # quick logins
 
@@ -251,6 +252,13 @@ class Api:
 
     def close(self, thread: int, **options: Any) -> Any:
         return self.call("PATCH", f"/api/chat/threads/{thread}/close", **options)
+
+    def follow(self, last_event_id: str | None = None, **options: Any) -> tuple[Parser, list[Event]]:
+        """The stream of their inbox, which ends at once on a server without threads."""
+        headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
+        response = self.call("GET", "/api/chat/stream", headers=headers, **options)
+        assert response.status_code == 200
+        return parse(response.data)
 
     def stream(self, thread: int, last_event_id: str | None = None, **options: Any) -> Any:
         headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}

@@ -46,6 +46,10 @@ class Person:
     def listen(self, thread: int, last_event_id: str | None = None, **options: Any) -> Reader:
         return Reader(self.http, thread, last_event_id, **options)
 
+    def follow(self, last_event_id: str | None = None, **options: Any) -> Reader:
+        """The stream of their inbox."""
+        return Reader(self.http, None, last_event_id, **options)
+
 
 class Live:
     """``kind`` of server over a database of ``host``; the workbench beside it is another process's view of it.

@@ -68,9 +68,11 @@ def parse(body: bytes) -> tuple[Parser, list[Event]]:
 
 
 class Reader:
-    """Reads one stream in a thread until it ends or :meth:`stop` is called."""
+    """Reads one stream, of ``thread`` or, without one, of the inbox, until it ends or :meth:`stop` is called."""
 
-    def __init__(self, client: httpx.Client, thread: int, last_event_id: str | None = None, **options: Any) -> None:
+    def __init__(
+        self, client: httpx.Client, thread: int | None, last_event_id: str | None = None, **options: Any
+    ) -> None:
         self.parser = Parser()
         self.events: list[Event] = []
         self.response: httpx.Response | None = None
@@ -79,7 +81,8 @@ class Reader:
         self._stopped = False
         self._news = threading.Condition()
         headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
-        self._request = client.build_request("GET", f"/api/chat/threads/{thread}/stream", headers=headers, **options)
+        path = "/api/chat/stream" if thread is None else f"/api/chat/threads/{thread}/stream"
+        self._request = client.build_request("GET", path, headers=headers, **options)
         self._client = client
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -110,6 +113,21 @@ class Reader:
             self._news.wait_for(lambda: len(self.events) >= count or self.ended.is_set(), seconds)
         assert len(self.events) >= count, f"only {self.events} of {count} events came"
         return self.events
+
+    def wait_for(self, thread: int, *kinds: str, seconds: float = 20) -> list[Event]:
+        """The events of one thread as soon as they are of these kinds, in this order."""
+        deadline = time.monotonic() + seconds
+        with self._news:
+            while [event.name for event in self.of(thread)] != list(kinds):
+                left = deadline - time.monotonic()
+                assert left > 0, f"not {kinds}: {self.events}"
+                assert not self.ended.is_set(), f"it ended before {kinds}: {self.events}"
+                self._news.wait(left)
+        return self.of(thread)
+
+    def of(self, thread: int) -> list[Event]:
+        """What came about one thread."""
+        return [event for event in self.events if event.json.get("threadId") == thread]
 
     def wait_open(self, seconds: float = 20) -> Reader:
         """As soon as the first bytes are there, and with them the place from which it is live."""

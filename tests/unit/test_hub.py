@@ -49,7 +49,7 @@ def log() -> Memory:
 def hub(log: Memory, monkeypatch: pytest.MonkeyPatch) -> Hub:
     """Never polls: what it finds it finds by a ring or by looking once more."""
     monkeypatch.setattr(hub_module, "POLL", 3600.0)
-    return Hub(log, lambda pairs: set(), MemoryDoorbell(), Limits(heartbeat=0.2), nullcontext)
+    return Hub(log, None, lambda pairs: set(), MemoryDoorbell(), Limits(heartbeat=0.2), nullcontext)
 
 
 def bare(frames: bytes) -> bytes:
