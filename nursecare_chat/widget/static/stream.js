@@ -2,7 +2,7 @@
 import { ChatError } from "./errors.js";
 import { backoff, pause } from "./pauses.js";
 
-const GRACE = 5000; // milliseconds: a stream is recycled now and then, and back in three seconds; nobody need be told
+const GRACE = 4000; // milliseconds: a stream is recycled now and then, and back in three seconds; nobody need be told
 
 /**
  * @typedef {{event: string, id: string, data: any}} Frame
