@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -11,13 +12,16 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Route, sync_playwright
 
+from ..support import pictures
 from ..support.browser import launch
 from ..support.databases import Databases
 from ..support.live import Live
+from ..support.pictures import SECRET
 from ..support.servers import Server
-from ..support.tabs import Person
+from ..support.tabs import Person, Tab
 from ..support.wait import eventually
 from ..support.wire import BAD_GATEWAY, Wire
 
@@ -262,3 +266,294 @@ def test_a_server_that_has_no_time(live: Live, sit_down: Callable[..., Person]) 
     client.has("one", "two")
     assert times[1] - times[0] >= 2
     assert times[2] - times[1] >= 1
+
+
+# -- several tabs ------------------------------------------------------------------------------------------------------
+
+
+def test_three_tabs_hold_one_stream(live: Live, sit_down: Callable[..., Person]) -> None:
+    """C30, C35: it is handed on when its tab goes, with nothing lost or doubled; unread marks are shared, too."""
+    thread = live.new_thread()
+    before = streams(live)
+    person = sit_down("client")
+    tabs = [person.tab(thread) for _ in range(3)]
+    admin = live.login("admin")
+    admin.say(thread, "one")
+    for tab in tabs:
+        tab.has("one")
+    assert streams(live) == before + 1
+    tabs[1].say("from the second")
+    tabs[2].say("from the third")
+    for tab in tabs:
+        tab.until("chat.messages.filter(({ state }) => state === 'sent').length === 3")
+    tabs[0].page.close()
+    admin.say(thread, "while nobody listens")
+    admin.say(thread, "and again")
+    for tab in tabs[1:]:
+        tab.until("chat.messages.length === 5")
+        assert tab.texts() == stored(live, thread)
+        assert tab.do("received") == ["one", "while nobody listens", "and again"]
+    eventually(lambda: streams(live) == before + 1)
+    tabs[1].do("chat.markRead(5)")
+    tabs[2].until("chat.unread === 0")
+    tabs[1].do("chat.closeThread()")
+    tabs[2].until("chat.connection === 'closed'")
+    assert tabs[2].do("chat.closedAt") == admin.thread(thread)["closedAt"]
+    eventually(lambda: streams(live) == before)
+
+
+def test_another_tab_sends_what_one_left_behind(live: Live, sit_down: Callable[..., Person]) -> None:
+    """C23: a tab that is closed in mid-sending hands its outbox on."""
+    thread = live.new_thread()
+    person = sit_down("client")
+    first, second = person.tab(thread), person.tab(thread)
+    sent: list[Any] = []
+    first.page.route(f"**/threads/{thread}/messages", lose_answers(99, sent))
+    first.say("one", "two")
+    second.until("chat.messages.length === 2")
+    first.page.close()
+    second.has("one", "two")
+    assert stored(live, thread) == ["one", "two"]
+    eventually(lambda: second.kept == [])
+
+
+@pytest.mark.parametrize("script", [pytest.param(NO_LOCKS, id="locks"), pytest.param(NO_DATABASE, id="database")])
+def test_a_browser_without(script: str, live: Live, sit_down: Callable[..., Person]) -> None:
+    """C30: no Web Locks (a page without TLS): a stream for each tab; no IndexedDB: the outbox lives as the page does."""
+    thread = live.new_thread()
+    person = sit_down("client", script)
+    first, second = person.tab(thread), person.tab(thread)
+    first.say("one", "two")
+    second.has("one", "two")
+    second.say("three")
+    first.has("one", "two", "three")
+    assert stored(live, thread) == ["one", "two", "three"]
+
+
+def test_the_browser_is_handed_over(live: Live, sit_down: Callable[..., Person]) -> None:
+    """C23: who logs in next neither sees nor sends what another typed; it goes when its author is back."""
+    thread = live.new_thread()
+    person = sit_down("client")
+    client = person.tab(thread)
+    client.page.route(f"**/threads/{thread}/messages", lambda route: route.abort())
+    client.say("mine alone")
+    eventually(lambda: len(client.kept) == 1)
+    client.page.close()
+    person.context.request.post(f"{live.server.url}/logout", data={})
+    person.login("admin")
+    admin = person.tab(thread)
+    admin.say("I am the nurse")
+    admin.has("I am the nurse")
+    assert len(admin.messages) == 1
+    admin.page.close()
+    person.context.request.post(f"{live.server.url}/logout", data={})
+    person.login("client")
+    client = person.tab(thread)
+    client.has("I am the nurse", "mine alone")
+    assert [message["mine"] for message in client.messages] == [False, True]
+
+
+def test_the_chat_is_closed_meanwhile(live: Live, sit_down: Callable[..., Person]) -> None:
+    """C22, C32, C41: what was typed for it is erased from the browser, though another chat is opened instead."""
+    thread, other, third = (live.new_thread() for _ in range(3))
+    person = sit_down("client")
+    admin = live.login("admin")
+    left, seen = person.tab(thread), person.tab(other)
+    for tab in (left, seen):
+        tab.page.route("**/messages", lambda route: route.abort())
+        tab.say("never sent")
+        tab.do("chat.markRead(1)")
+    eventually(lambda: len(seen.kept) == 2)
+    left.page.close()
+    for one in (thread, other):
+        admin.close(one)
+    seen.until("chat.connection === 'closed'")
+    seen.until("chat.messages.length === 0")
+    assert seen.do("[chat.thread.status, chat.unread, chat.hasOlder]") == ["closed", 0, False]
+    seen.until("chat.receipt?.state")
+    eventually(lambda: len(seen.kept) == 1)
+    last = person.tab(third)
+    eventually(lambda: last.kept == [])
+    again = person.tab(other, wait=False)
+    again.until("chat.connection === 'closed'")
+    assert again.do("chat.closedAt") == admin.thread(other)["closedAt"]
+    assert [key for key in again.do("Object.keys(localStorage)") if key.endswith(f":{other}")] == []
+
+
+def test_nobody_may_read(live: Live, sit_down: Callable[..., Person]) -> None:
+    """C11, C12, C34: no right to a chat, no such chat, or no login any more: it is said, and nothing is asked again."""
+    thread = live.new_thread()
+    stranger = sit_down("client2")
+    for number, code in ((thread, "forbidden"), (10**9, "not_found")):
+        tab = stranger.tab(number, wait=False)
+        tab.do("started")
+        assert tab.do("[chat.connection, chat.error.code]") == ["denied", code]
+    person = sit_down("client")
+    client = person.tab(thread)
+    person.context.request.post(f"{live.server.url}/logout", data={})
+    client.until("chat.connection === 'denied'")
+    client.say("is kept")
+    eventually(lambda: len(client.kept) == 1)
+    assert client.texts("sending") == ["is kept"]
+
+
+# -- photos ------------------------------------------------------------------------------------------------------------
+
+
+def telling_photo(size: tuple[int, int] = (3000, 4000)) -> bytes:
+    """From a phone that was turned: stored on its side, with the place; upright it has this size, and its top is red."""
+    upright = Image.new("RGB", size, "blue")
+    upright.paste("red", (0, 0, size[0], size[1] // 2))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise
+    exif[0x010F] = SECRET.decode()
+    exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 30.0, 58.0), 3: "E", 4: (13.0, 22.0, 39.0)})
+    file = io.BytesIO()
+    upright.transpose(Image.Transpose.ROTATE_90).save(file, "JPEG", exif=exif, comment=SECRET)
+    return file.getvalue()
+
+
+def watch_puts(tab: Tab, puts: list[bytes]) -> None:
+    """What leaves the browser, before the server sees any of it."""
+
+    def see(route: Route) -> None:
+        if route.request.method == "PUT":
+            puts.append(route.request.post_data_buffer or b"")
+        route.fallback()
+
+    tab.page.route("**/api/chat/media/**", see)
+
+
+def test_a_photo_leaves_its_metadata_at_home(live: Live, sit_down: Callable[..., Person]) -> None:
+    """C24, C25: upright and smaller, and what the camera wrote never leaves the browser; a signed address is renewed."""
+    thread = live.new_thread()
+    client, admin = sit_down("client").tab(thread), sit_down("admin").tab(thread)
+    client.do(
+        "chat.addEventListener('messages', () => { for (const { progress } of chat.messages)"
+        " if (progress !== undefined) (window.progress ??= []).push(progress); })"
+    )
+    puts: list[bytes] = []
+    watch_puts(client, puts)
+    photo = telling_photo()
+    assert SECRET in photo
+    client.share(photo)
+    client.say("typed behind it")
+    assert client.do("chat.messages.length") == 2
+    assert client.do("chat.messages[0].preview").startswith("blob:")
+    admin.has(None, "typed behind it")
+    (sent,) = puts
+    assert SECRET not in sent
+    picture = pictures.read(sent)
+    assert (picture.format, picture.size, dict(picture.getexif())) == ("JPEG", (1920, 2560), {})
+    assert [picture.getpixel((960, y))[0] > 200 for y in (100, 2400)] == [True, False]
+    assert client.do("progress.at(-1)") == 1
+    assert client.do("'progress' in chat.messages[0] || chat.messages[0].state") == "sent"
+
+    shown = admin.messages[0]
+    address = f"{live.server.url}{shown['media_url']}"
+    assert pictures.read(httpx.get(address).content).size == (1920, 2560)
+    eventually(lambda: httpx.get(address).status_code == 403)
+    fresh = admin.do("chat.refreshMedia(chat.messages[0])")
+    assert httpx.get(f"{live.server.url}{fresh}").status_code == 200
+    assert admin.messages[0]["media_url"] == fresh != shown["media_url"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sent_as"),
+    [
+        pytest.param({}, ("PNG", (320, 200)), id="png-stays"),
+        pytest.param({"imageTypes": ["image/jpeg"]}, ("JPEG", (320, 200)), id="as-accepted"),
+        pytest.param({"imageTypes": ["image/png"], "maxImageBytes": 20_000}, ("PNG", None), id="shrunk"),
+    ],
+)
+def test_a_photo_is_made_to_fit(
+    options: dict[str, Any], sent_as: Any, live: Live, sit_down: Callable[..., Person]
+) -> None:
+    """C24: of a type that the server takes, and below its limit."""
+    thread = live.new_thread()
+    client = sit_down("client").tab(thread, **options)
+    puts: list[bytes] = []
+    watch_puts(client, puts)
+    file = io.BytesIO()
+    Image.effect_noise((320, 200), 90).convert("RGB").save(file, "PNG")
+    client.share(file.getvalue(), "noise.png", "image/png")
+    client.has(None)
+    picture = pictures.read(puts[0])
+    assert picture.format == sent_as[0]
+    assert sent_as[1] in (None, picture.size)
+    assert len(puts[0]) <= options.get("maxImageBytes", 10**6)
+    assert picture.width / picture.height == pytest.approx(1.6, abs=0.05)
+
+
+def test_what_is_no_photo(live: Live, sit_down: Callable[..., Person]) -> None:
+    """C24: nothing of it is sent; the codes say why; what comes behind it goes on."""
+    thread = live.new_thread()
+    person = sit_down("client")
+    client = person.tab(thread, maxImageBytes=100)
+    asked: list[str] = []
+    client.page.on("request", lambda request: asked.append(request.url) if "/uploads" in request.url else None)
+    svg = client.share(pictures.SVG, "drawing.svg", "image/svg+xml")
+    client.share(pictures.JPEG[:40], "broken.jpg")
+    client.share(telling_photo((600, 800)))
+    client.say("behind them")
+    client.has("behind them")
+    failed = [message["error"] for message in client.messages if message["state"] == "failed"]
+    assert failed == ["photo_unreadable", "photo_unreadable", "photo_too_big"]
+    assert asked == []
+    client.do("key => chat.cancel(key)", svg)
+    client.until("chat.messages.length === 3")
+
+
+def test_an_upload_on_a_bad_network(live: Live, sit_down: Callable[..., Person]) -> None:
+    """C23, C24: a photo arrives once, whatever was lost on the way there or back, and also after a reload."""
+    thread = live.new_thread()
+    person = sit_down("client")
+    client, admin = person.tab(thread), sit_down("admin").tab(thread)
+    puts: list[str] = []
+    posts: list[str] = []
+
+    def unreliable(route: Route) -> None:
+        if route.request.method == "PUT":
+            puts.append(route.request.url)
+            if len(puts) == 1:
+                return route.abort("connectionreset")
+            if len(puts) == 2:
+                return route.fulfill(status=403, json={"code": "bad_signature", "message": "It has expired."})
+            if len(puts) == 3:
+                route.fetch()
+                return route.abort("connectionreset")
+        elif route.request.method == "POST" and route.request.url.endswith("/messages"):
+            posts.append(route.request.post_data_json["mediaPath"])
+            return route.abort("connectionreset")
+        return route.continue_()
+
+    client.page.route("**/api/chat/**", unreliable)
+    client.share(telling_photo((600, 800)))
+    client.until("chat.messages.length === 1")
+    eventually(lambda: client.messages and posts)
+    assert puts[0] == puts[1] != puts[2] == puts[3]
+    client.page.reload()
+    client.page.unroute_all()
+    watched: list[bytes] = []
+    watch_puts(client, watched)
+    client.start(thread)
+    client.has(None)
+    admin.has(None)
+    assert watched == []
+    assert admin.messages[0]["type"] == "image"
+
+
+def test_a_photo_is_cancelled(live: Live, sit_down: Callable[..., Person]) -> None:
+    """C24: while it is uploaded; nothing of it stays in the browser, and what was typed behind it is sent."""
+    thread = live.new_thread()
+    client = sit_down("client").tab(thread)
+    held: list[Route] = []
+    client.page.route("**/api/chat/media/**", lambda route: held.append(route))
+    key = client.share(telling_photo((600, 800)))
+    client.say("behind it")
+    eventually(lambda: client.messages and held)
+    client.do("key => chat.cancel(key)", key)
+    client.has("behind it")
+    assert len(client.messages) == 1
+    assert client.kept == []
+    assert stored(live, thread) == ["behind it"]

@@ -17,7 +17,9 @@ START = """async ([thread, options]) => {
     chat.addEventListener("connection", () => states.push(chat.connection));
     window.started = chat.start();
 }"""
-FILE = """([bytes, name, type]) => new File([Uint8Array.from(atob(bytes), (one) => one.charCodeAt(0))], name, { type })"""
+FILE = (
+    """([bytes, name, type]) => new File([Uint8Array.from(atob(bytes), (one) => one.charCodeAt(0))], name, { type })"""
+)
 KEPT = """() => new Promise((resolve) => {
     const opening = indexedDB.open("nursecare-chat");
     opening.onsuccess = () => {
