@@ -123,7 +123,7 @@ class Chat:
 
     @property
     def storage_origin(self) -> str | None:
-        """Where browsers send and load photos, for ``connect-src`` and ``img-src``; ``None`` if that is the host itself."""
+        """Where browsers send and load photos, for ``connect-src`` and ``img-src``; ``None`` if that is the host."""
         return current().storage.origin
 
     def close_request(self, request: Any) -> bool:

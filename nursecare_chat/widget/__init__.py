@@ -1,4 +1,4 @@
-"""The browser's side: ES modules and style sheets in ``static``, and the Jinja macros that put them into a host's page."""
+"""The browser's side: modules and style sheets in ``static``, and the Jinja macros that put them into a host's page."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Templates(FileSystemLoader):
     """Finds ``nursecare_chat/widget.html``.
 
     A macro that is imported sees no context processor's variables. So the settings are a global of the environment,
-    which is there from the first use on: a host that uses no macro keeps its environment as it is (C7), and one that sets
-    up Jinja after the chat finds it not made yet.
+    which is there from the first use on: a host that uses no macro keeps its environment as it is (C7), and one that
+    sets up Jinja after the chat finds it not made yet.
 
     :param settings: gives what an element must know, or ``None`` where there is nothing to show.
     """
