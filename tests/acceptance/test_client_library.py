@@ -319,7 +319,7 @@ def test_another_tab_sends_what_one_left_behind(live: Live, sit_down: Callable[.
 
 @pytest.mark.parametrize("script", [pytest.param(NO_LOCKS, id="locks"), pytest.param(NO_DATABASE, id="database")])
 def test_a_browser_without(script: str, live: Live, sit_down: Callable[..., Person]) -> None:
-    """C30: no Web Locks (a page without TLS): a stream for each tab; no IndexedDB: the outbox lives as the page does."""
+    """C30: no Web Locks (a page without TLS): each tab has a stream; no IndexedDB: the outbox lives with the page."""
     thread = live.new_thread()
     person = sit_down("client", script)
     first, second = person.tab(thread), person.tab(thread)
@@ -401,7 +401,7 @@ def test_nobody_may_read(live: Live, sit_down: Callable[..., Person]) -> None:
 
 
 def telling_photo(size: tuple[int, int] = (3000, 4000)) -> bytes:
-    """From a phone that was turned: stored on its side, with the place; upright it has this size, and its top is red."""
+    """From a phone that was turned: stored on its side, with the place; upright it has this size, its top is red."""
     upright = Image.new("RGB", size, "blue")
     upright.paste("red", (0, 0, size[0], size[1] // 2))
     exif = Image.Exif()
@@ -425,7 +425,7 @@ def watch_puts(tab: Tab, puts: list[bytes]) -> None:
 
 
 def test_a_photo_leaves_its_metadata_at_home(live: Live, sit_down: Callable[..., Person]) -> None:
-    """C24, C25: upright and smaller, and what the camera wrote never leaves the browser; a signed address is renewed."""
+    """C24, C25: upright, smaller, and what the camera wrote never leaves the browser; a signed address is renewed."""
     thread = live.new_thread()
     client, admin = sit_down("client").tab(thread), sit_down("admin").tab(thread)
     client.do(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from playwright.sync_api import BrowserContext, Page, Route
@@ -21,13 +22,14 @@ FILE = (
     """([bytes, name, type]) => new File([Uint8Array.from(atob(bytes), (one) => one.charCodeAt(0))], name, { type })"""
 )
 KEPT = """() => new Promise((resolve) => {
-    const opening = indexedDB.open("nursecare-chat");
+    const opening = indexedDB.open("nursecare-chat", 1);
+    opening.onupgradeneeded = () => opening.result.createObjectStore("outbox", { keyPath: "key" });
     opening.onsuccess = () => {
-        const names = [...opening.result.objectStoreNames];
-        const all = names.length ? opening.result.transaction(names).objectStore(names[0]).getAll() : null;
-        const done = (entries) => { opening.result.close(); resolve(entries.map(({ key, body }) => [key, body.text])); };
-        if (all) all.onsuccess = () => done(all.result);
-        else done([]);
+        const all = opening.result.transaction("outbox").objectStore("outbox").getAll();
+        all.onsuccess = () => {
+            opening.result.close();
+            resolve(all.result.map(({ key, body }) => [key, body.text]));
+        };
     };
 })"""
 
@@ -88,8 +90,6 @@ class Tab:
 
     def share(self, data: bytes, name: str = "photo.jpg", content_type: str = "image/jpeg") -> str:
         """A photo; its key."""
-        import base64
-
         file = self.page.evaluate_handle(FILE, [base64.b64encode(data).decode(), name, content_type])
         key: str = self.page.evaluate("file => chat.sendPhoto(file)", file)
         return key
