@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Route, sync_playwright
 
-from ..support import pictures
+from ..support import npm, pictures
 from ..support.browser import launch
 from ..support.databases import Databases
 from ..support.live import Live
@@ -557,3 +557,96 @@ def test_a_photo_is_cancelled(live: Live, sit_down: Callable[..., Person]) -> No
     assert len(client.messages) == 1
     assert client.kept == []
     assert stored(live, thread) == ["behind it"]
+
+
+# -- Laravel Echo ------------------------------------------------------------------------------------------------------
+
+ECHO = """async (user) => {
+    const { default: Echo } = await import("/laravel-echo.js");
+    const { NurseCareConnector } = await import("/api/chat/widget/nursecare-chat.js");
+    window.Echo = new Echo({ broadcaster: NurseCareConnector, user });
+    window.heard = [];
+}"""
+SNIPPET = """(threadId) => {
+    Echo.private(`chat.${threadId}`)
+        .listen("MessageCreated", (e) => heard.push(["MessageCreated", e.threadId, e.seq, e.text]))
+        .listen("ThreadClosed", (e) => heard.push(["ThreadClosed", e.threadId, e.closed_at]))
+        .subscribed(() => heard.push("subscribed"))
+        .error((error) => heard.push(["error", error.status]));
+}"""
+
+
+def with_echo(person: Person) -> Tab:
+    """A tab with the npm package."""
+    package = npm.installed("echo") / "laravel-echo" / "dist" / "echo.js"
+    script = package.read_text()
+    person.context.route("**/laravel-echo.js", lambda route: route.fulfill(body=script, content_type="text/javascript"))
+    tab = person.tab()
+    tab.do(ECHO, person.user)
+    return tab
+
+
+def test_laravel_echo(live: Live, sit_down: Callable[..., Person]) -> None:
+    """C29, C30, C32: the usual snippet hears both events, each once, also across a restart of the network."""
+    thread, forbidden = live.new_thread(), live.login("client2").open(3)
+    wire = Wire(live.server.url)
+    admin = live.login("admin")
+    admin.say(thread, "before anybody listened")
+    tab = with_echo(sit_down("client", url=wire.url))
+    tab.do(SNIPPET, thread)
+    tab.until("heard.includes('subscribed')")
+    admin.say(thread, "hello")
+    tab.until("heard.length === 2")
+    assert tab.do("Echo.connectionStatus()") == "connected"
+    wire.cut()
+    admin.say(thread, "while the network was away")
+    wire.mend()
+    tab.do("dispatchEvent(new Event('online'))")
+    tab.until("heard.filter(([kind]) => kind === 'MessageCreated').length === 2")
+    closed_at = admin.close(thread).json()["closed_at"]
+    tab.until("heard.some(([kind]) => kind === 'ThreadClosed')")
+    assert [one for one in tab.do("heard") if one != "subscribed"] == [
+        ["MessageCreated", thread, 2, "hello"],
+        ["MessageCreated", thread, 3, "while the network was away"],
+        ["ThreadClosed", thread, closed_at],
+    ]
+    tab.do("heard.length = 0")
+    tab.do(SNIPPET, forbidden)
+    tab.until("heard.length === 1")
+    assert tab.do("heard") == [["error", 403]]
+    wire.close()
+
+
+def test_laravel_echo_lets_go(live: Live, sit_down: Callable[..., Person]) -> None:
+    """C33: stopListening and leave; the stream ends with its channel. One stream serves Echo and the elements."""
+    thread = live.new_thread()
+    before = streams(live)
+    admin = live.login("admin")
+    tab = with_echo(sit_down("client"))
+    tab.do(SNIPPET, thread)
+    tab.do(
+        "thread => { window.also = (e) => heard.push(['also', e.text]);"
+        " Echo.private(`chat.${thread}`).listen('.MessageCreated', also); }",
+        thread,
+    )
+    tab.until("heard.includes('subscribed')")
+    tab.start(thread)
+    assert streams(live) == before + 1
+    admin.say(thread, "one")
+    tab.until("heard.length === 3")
+    tab.do("thread => { Echo.private(`chat.${thread}`).stopListening('MessageCreated', also); }", thread)
+    admin.say(thread, "two")
+    tab.has("one", "two")
+    tab.until("heard.length === 4")
+    tab.do("thread => { Echo.private(`chat.${thread}`).stopListening('MessageCreated'); }", thread)
+    admin.say(thread, "three")
+    tab.has("one", "two", "three")
+    tab.do("thread => { Echo.leave(`chat.${thread}`); }", thread)
+    admin.say(thread, "four")
+    tab.has("one", "two", "three", "four")
+    heard = [["MessageCreated", thread, 1, "one"], ["also", "one"], ["MessageCreated", thread, 2, "two"]]
+    assert tab.do("heard.slice(1)") == heard
+    tab.do("Echo.disconnect()")
+    assert tab.do("Echo.connectionStatus()") == "disconnected"
+    tab.do("chat.stop()")
+    eventually(lambda: streams(live) == before)

@@ -23,7 +23,8 @@ FILE = (
 )
 KEPT = """() => new Promise((resolve) => {
     const opening = indexedDB.open("nursecare-chat", 1);
-    opening.onupgradeneeded = () => opening.result.createObjectStore("outbox", { keyPath: "key" });
+    opening.onupgradeneeded = () => opening.transaction.abort(); // there is none yet
+    opening.onerror = () => resolve([]);
     opening.onsuccess = () => {
         const all = opening.result.transaction("outbox").objectStore("outbox").getAll();
         all.onsuccess = () => {
