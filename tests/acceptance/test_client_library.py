@@ -64,6 +64,20 @@ def sit_down(browser: Browser, live: Live) -> Iterator[Callable[..., Person]]:
     assert [error for one in people for error in one.errors] == []
 
 
+@pytest.fixture
+def wire(live: Live) -> Iterator[Wire]:
+    """What is between a browser and the server."""
+    wire = Wire(live.server.url)
+    yield wire
+    wire.close()
+
+
+@pytest.fixture
+def quiet(live: Live) -> None:
+    """The streams of earlier tests have ended, so that this one's can be counted."""
+    eventually(lambda: streams(live) == 0)
+
+
 def streams(live: Live) -> int:
     """How many the server has open."""
     text = httpx.get(f"{live.server.url}/api/chat/metrics").text
@@ -122,10 +136,9 @@ def test_two_people_talk(live: Live, sit_down: Callable[..., Person]) -> None:
     assert client.do("chat.thread.adminId") == admin.options["user"]
 
 
-def test_the_network_is_cut(live: Live, sit_down: Callable[..., Person]) -> None:
+def test_the_network_is_cut(live: Live, wire: Wire, sit_down: Callable[..., Person]) -> None:
     """C23, C30: what both typed meanwhile arrives once, in the order in which it was typed."""
     thread = live.new_thread()
-    wire = Wire(live.server.url)
     person = sit_down("client", url=wire.url)
     client, admin = person.tab(thread), sit_down("admin").tab(thread)
     client.say("before")
@@ -147,7 +160,6 @@ def test_the_network_is_cut(live: Live, sit_down: Callable[..., Person]) -> None
     assert admin.do("received") == ["before", "one", "two", "three"]
     assert stored(live, thread) == everything
     assert client.kept == []
-    wire.close()
 
 
 def test_the_server_is_restarted(live: Live, sit_down: Callable[..., Person]) -> None:
@@ -169,10 +181,9 @@ def test_the_server_is_restarted(live: Live, sit_down: Callable[..., Person]) ->
     assert client.do("received") == ["after"]
 
 
-def test_a_proxy_without_its_server(live: Live, sit_down: Callable[..., Person]) -> None:
+def test_a_proxy_without_its_server(live: Live, wire: Wire, sit_down: Callable[..., Person]) -> None:
     """C30: a 502 is final for EventSource; the stream is made anew, resumes, and nothing is missed."""
     thread = live.new_thread()
-    wire = Wire(live.server.url)
     client = sit_down("client", url=wire.url).tab(thread)
     wire.cut(BAD_GATEWAY)
     client.until("chat.connection === 'reconnecting'")
@@ -184,7 +195,6 @@ def test_a_proxy_without_its_server(live: Live, sit_down: Callable[..., Person])
     client.has("said meanwhile", "typed behind it")
     client.until("chat.connection === 'live'")
     assert client.do("states") == ["live", "reconnecting", "live"]
-    wire.close()
 
 
 def test_an_answer_is_lost(live: Live, sit_down: Callable[..., Person]) -> None:
@@ -271,17 +281,16 @@ def test_a_server_that_has_no_time(live: Live, sit_down: Callable[..., Person]) 
 # -- several tabs ------------------------------------------------------------------------------------------------------
 
 
-def test_three_tabs_hold_one_stream(live: Live, sit_down: Callable[..., Person]) -> None:
+def test_three_tabs_hold_one_stream(live: Live, quiet: None, sit_down: Callable[..., Person]) -> None:
     """C30, C35: it is handed on when its tab goes, with nothing lost or doubled; unread marks are shared, too."""
     thread = live.new_thread()
-    before = streams(live)
     person = sit_down("client")
     tabs = [person.tab(thread) for _ in range(3)]
     admin = live.login("admin")
     admin.say(thread, "one")
     for tab in tabs:
         tab.has("one")
-    assert streams(live) == before + 1
+    assert streams(live) == 1
     tabs[1].say("from the second")
     tabs[2].say("from the third")
     for tab in tabs:
@@ -293,13 +302,13 @@ def test_three_tabs_hold_one_stream(live: Live, sit_down: Callable[..., Person])
         tab.until("chat.messages.length === 5")
         assert tab.texts() == stored(live, thread)
         assert tab.do("received") == ["one", "while nobody listens", "and again"]
-    eventually(lambda: streams(live) == before + 1)
+    eventually(lambda: streams(live) == 1)
     tabs[1].do("chat.markRead(5)")
     tabs[2].until("chat.unread === 0")
     tabs[1].do("chat.closeThread()")
     tabs[2].until("chat.connection === 'closed'")
     assert tabs[2].do("chat.closedAt") == admin.thread(thread)["closedAt"]
-    eventually(lambda: streams(live) == before)
+    eventually(lambda: streams(live) == 0)
 
 
 def test_another_tab_sends_what_one_left_behind(live: Live, sit_down: Callable[..., Person]) -> None:
@@ -351,6 +360,45 @@ def test_the_browser_is_handed_over(live: Live, sit_down: Callable[..., Person])
     client = person.tab(thread)
     client.has("I am the nurse", "mine alone")
     assert [message["mine"] for message in client.messages] == [False, True]
+
+
+def test_a_tab_is_left_over(live: Live, wire: Wire, sit_down: Callable[..., Person]) -> None:
+    """C23, C41: what one typed waits in their tab; it is not sent under the name of who logs in in another."""
+    thread = live.new_thread()
+    person = sit_down("client", url=wire.url)
+    client = person.tab(thread)
+    wire.cut()
+    client.say("mine alone")
+    eventually(lambda: len(client.kept) == 1)
+    wire.mend()
+    client.page.route("**/api/chat/**", lambda route: route.abort())
+    person.login("admin")
+    admin = person.tab(thread)
+    client.until("chat.connection === 'denied'")
+    client.page.unroute_all()
+    client.do("dispatchEvent(new Event('online'))")
+    admin.say("I am the nurse")
+    admin.has("I am the nurse")
+    assert (client.texts("sending"), client.do("chat.error.code")) == (["mine alone"], "unauthenticated")
+    assert client.do("client.post(chat.threadId, { type: 'text', text: '!' }).catch(({ code }) => code)") == (
+        "unauthenticated"
+    )
+    assert stored(live, thread) == ["I am the nurse"]
+
+
+def test_a_frozen_tab_has_the_stream(live: Live, sit_down: Callable[..., Person]) -> None:
+    """C30: one that holds the lock and answers nothing loses it to one that is awake."""
+    thread = live.new_thread()
+    person = sit_down("client")
+    frozen = person.tab()
+    frozen.do(
+        "name => { navigator.locks.request(name, () => new Promise(() => {})).catch(() => { window.lost = true; }); }",
+        f'nursecare-chat:stream:["","{person.user}"]:{thread}',
+    )
+    client = person.tab(thread)
+    live.login("admin").say(thread, "hello")
+    client.has("hello")
+    assert frozen.do("lost")
 
 
 def test_the_chat_is_closed_meanwhile(live: Live, sit_down: Callable[..., Person]) -> None:
@@ -586,10 +634,9 @@ def with_echo(person: Person) -> Tab:
     return tab
 
 
-def test_laravel_echo(live: Live, sit_down: Callable[..., Person]) -> None:
+def test_laravel_echo(live: Live, wire: Wire, sit_down: Callable[..., Person]) -> None:
     """C29, C30, C32: the usual snippet hears both events, each once, also across a restart of the network."""
     thread, forbidden = live.new_thread(), live.login("client2").open(3)
-    wire = Wire(live.server.url)
     admin = live.login("admin")
     admin.say(thread, "before anybody listened")
     tab = with_echo(sit_down("client", url=wire.url))
@@ -614,13 +661,11 @@ def test_laravel_echo(live: Live, sit_down: Callable[..., Person]) -> None:
     tab.do(SNIPPET, forbidden)
     tab.until("heard.length === 1")
     assert tab.do("heard") == [["error", 403]]
-    wire.close()
 
 
-def test_laravel_echo_lets_go(live: Live, sit_down: Callable[..., Person]) -> None:
+def test_laravel_echo_lets_go(live: Live, quiet: None, sit_down: Callable[..., Person]) -> None:
     """C33: stopListening and leave; the stream ends with its channel. One stream serves Echo and the elements."""
     thread = live.new_thread()
-    before = streams(live)
     admin = live.login("admin")
     tab = with_echo(sit_down("client"))
     tab.do(SNIPPET, thread)
@@ -631,7 +676,7 @@ def test_laravel_echo_lets_go(live: Live, sit_down: Callable[..., Person]) -> No
     )
     tab.until("heard.includes('subscribed')")
     tab.start(thread)
-    assert streams(live) == before + 1
+    assert streams(live) == 1
     admin.say(thread, "one")
     tab.until("heard.length === 3")
     tab.do("thread => { Echo.private(`chat.${thread}`).stopListening('MessageCreated', also); }", thread)
@@ -649,4 +694,4 @@ def test_laravel_echo_lets_go(live: Live, sit_down: Callable[..., Person]) -> No
     tab.do("Echo.disconnect()")
     assert tab.do("Echo.connectionStatus()") == "disconnected"
     tab.do("chat.stop()")
-    eventually(lambda: streams(live) == before)
+    eventually(lambda: streams(live) == 0)

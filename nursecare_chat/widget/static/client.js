@@ -2,6 +2,7 @@
 import { Conversation } from "./conversation.js";
 import { call } from "./http.js";
 import { Inbox } from "./inbox.js";
+import { enter, requireSame } from "./session.js";
 
 /**
  * @typedef {{threadId: number, requestId: number | string, adminId: number | string | null, clientId: number | string,
@@ -35,6 +36,7 @@ export class ChatClient {
     this.imageTypes = imageTypes;
     this.maxImageBytes = maxImageBytes;
     this.maxText = maxText;
+    enter(this);
   }
 
   /** Whose outbox, read marks and shared streams these are: one user of one application. */
@@ -49,17 +51,17 @@ export class ChatClient {
 
   /** @returns {Promise<{threadId: number, status: "open" | "closed"}>} */
   open(requestId) {
-    return call("POST", this.url(`requests/${encodeURIComponent(requestId)}/chat/open`, "/api/"));
+    return this.#call("POST", this.url(`requests/${encodeURIComponent(requestId)}/chat/open`, "/api/"));
   }
 
   /** @returns {Promise<Thread>} */
   thread(id) {
-    return call("GET", this.url(`threads/${id}`));
+    return this.#call("GET", this.url(`threads/${id}`));
   }
 
   /** @returns {Promise<{threads: Thread[], nextCursor: string | null}>} */
   threads({ status, cursor, limit } = {}) {
-    return call("GET", this.url("threads") + query({ status, cursor, limit }));
+    return this.#call("GET", this.url("threads") + query({ status, cursor, limit }));
   }
 
   /**
@@ -67,27 +69,27 @@ export class ChatClient {
    * @returns {Promise<{messages: WireMessage[], nextCursor?: string | null, nextAfter?: string | null}>}
    */
   history(id, { cursor, limit, after } = {}) {
-    return call("GET", this.url(`threads/${id}/messages`) + query({ cursor, limit, after }));
+    return this.#call("GET", this.url(`threads/${id}/messages`) + query({ cursor, limit, after }));
   }
 
   /** @returns {Promise<{id: number, seq: number, media_url?: string}>} */
   post(id, body, signal) {
-    return call("POST", this.url(`threads/${id}/messages`), body, signal);
+    return this.#call("POST", this.url(`threads/${id}/messages`), { body, signal });
   }
 
   /** @returns {Promise<IssuedUpload>} */
   issueUpload(id, contentType, size, signal) {
-    return call("POST", this.url(`threads/${id}/uploads`), { contentType, size }, signal);
+    return this.#call("POST", this.url(`threads/${id}/uploads`), { body: { contentType, size }, signal });
   }
 
   /** @returns {Promise<{status: "closed", closed_at: string}>} */
   close(id) {
-    return call("PATCH", this.url(`threads/${id}/close`));
+    return this.#call("PATCH", this.url(`threads/${id}/close`));
   }
 
   /** @returns {Promise<object>} C40 */
   receipt(id) {
-    return call("GET", this.url(`threads/${id}/receipt`));
+    return this.#call("GET", this.url(`threads/${id}/receipt`));
   }
 
   /** @returns {Conversation} */
@@ -98,6 +100,11 @@ export class ChatClient {
   /** @returns {Inbox} */
   inbox() {
     return new Inbox(this);
+  }
+
+  async #call(method, url, options) {
+    requireSame(this);
+    return call(method, url, options);
   }
 
   url(path, root = "/api/chat/") {

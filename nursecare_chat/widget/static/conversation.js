@@ -4,6 +4,7 @@ import { Feed } from "./feed.js";
 import { forgetReadMark, readMark, setReadMark, watchReadMarks } from "./marks.js";
 import { Outbox } from "./outbox.js";
 import { backoff, pause } from "./pauses.js";
+import { watchSession } from "./session.js";
 import { fromLog, fromOutbox, keyOf, Timeline } from "./timeline.js";
 
 const PAGE = 50;
@@ -64,6 +65,7 @@ export class Conversation extends EventTarget {
 
   /** Resolves when the first page is there, or it is clear that none comes; never rejects. */
   async start() {
+    watchSession(this.client, (error) => this.#replaced(error), this.#over.signal);
     watchReadMarks(this.client, (thread) => thread === this.threadId && this.#say("read"), this.#over.signal);
     this.feed.listen();
     this.outbox.start();
@@ -71,8 +73,8 @@ export class Conversation extends EventTarget {
       const thread = await this.client.thread(this.threadId);
       this.#hear(thread);
       if (thread.status === "closed") return this.#finish(thread.closedAt);
-      await this.#firstPage();
-      if (!this.#done) this.feed.begin(this.#timeline.lastSeq);
+      const lastSeq = await this.#firstPage();
+      if (!this.#done) this.feed.begin(lastSeq);
     });
   }
 
@@ -133,16 +135,24 @@ export class Conversation extends EventTarget {
     if (!this.#done) setReadMark(this.client, this.threadId, seq);
   }
 
+  // What is on its way waits until its author is back.
+  #replaced(error) {
+    this.#connect("denied", error);
+    this.outbox.pause();
+    this.feed.stop();
+  }
+
   get #done() {
     return this.closedAt !== null || this.#over.signal.aborted;
   }
 
   // -- what comes -----------------------------------------------------------------------------------------------------
 
+  // Gives where the stream goes on from: what this tab has sent meanwhile may be later, with others' before it.
   async #firstPage() {
     const page = await this.client.history(this.threadId, { limit: PAGE });
-    this.#timeline.clear();
     this.#put(page);
+    return page.messages.at(-1)?.seq ?? 0;
   }
 
   #put({ messages, nextCursor }) {
@@ -154,6 +164,10 @@ export class Conversation extends EventTarget {
   }
 
   #reload() {
+    this.#timeline.clear();
+    this.#cursor = null;
+    this.hasOlder = false;
+    this.#change();
     this.#insist(() => this.#firstPage());
   }
 

@@ -15,12 +15,11 @@ const CODES = {
 /**
  * @param {string} method
  * @param {string} url
- * @param {object | null} [body]
- * @param {AbortSignal} [signal]
+ * @param {{body?: object, signal?: AbortSignal}} [options]
  * @returns {Promise<any>}
  * @throws {ChatError} for every answer but a success in JSON, and for none
  */
-export async function call(method, url, body = null, signal = undefined) {
+export async function call(method, url, { body, signal } = {}) {
   const stop = new AbortController();
   const giveUp = () => stop.abort();
   const timer = setTimeout(giveUp, PATIENCE);

@@ -2,6 +2,7 @@
 import { ChatError } from "./errors.js";
 import { forgetReadMark, readMark, setReadMark, watchReadMarks } from "./marks.js";
 import { backoff, pause } from "./pauses.js";
+import { watchSession } from "./session.js";
 import { SharedStream } from "./sharing.js";
 import { Summaries } from "./summaries.js";
 
@@ -29,6 +30,8 @@ export class Inbox extends EventTarget {
   #over = new AbortController();
   /** @type {Map<number, import("./client.js").Thread>} */
   #open = new Map();
+  #heard = new Map(); // the last seq of each chat that the stream has brought
+  #gone = new Set(); // since the list was asked for
   #cursor = null;
   #position = null;
   #loading = false;
@@ -53,6 +56,7 @@ export class Inbox extends EventTarget {
   /** Resolves when the list is there, or it is clear that none comes; never rejects. */
   async start() {
     const { signal } = this.#over;
+    watchSession(this.client, (error) => this.#replaced(error), signal);
     watchReadMarks(this.client, () => this.#change(), signal);
     const look = setInterval(() => document.visibilityState === "visible" && this.#load(), AFRESH);
     signal.addEventListener("abort", () => clearInterval(look));
@@ -102,6 +106,7 @@ export class Inbox extends EventTarget {
   }
 
   async #whole() {
+    this.#gone.clear();
     const shown = this.#open.size;
     const before = new Set(this.#open.keys());
     const found = new Set();
@@ -115,7 +120,7 @@ export class Inbox extends EventTarget {
 
   async #page(cursor, found = new Set()) {
     const { threads, nextCursor } = await this.client.threads({ status: "open", limit: PAGE, cursor });
-    for (const thread of threads) {
+    for (const thread of threads.filter(({ threadId }) => !this.#gone.has(threadId))) {
       found.add(thread.threadId);
       this.#put(thread);
     }
@@ -135,6 +140,7 @@ export class Inbox extends EventTarget {
 
   #remove(id) {
     this.#open.delete(id);
+    this.#gone.add(id);
     this.summaries.forget(id);
     this.#change();
   }
@@ -158,8 +164,9 @@ export class Inbox extends EventTarget {
 
   #receive(message) {
     const { threadId, seq } = message;
+    if (seq <= (this.#heard.get(threadId) ?? 0)) return; // a repetition
+    this.#heard.set(threadId, seq);
     const thread = this.#open.get(threadId);
-    if (thread && seq <= this.summaries.lastSeq(threadId)) return; // a repetition
     this.summaries.add(threadId, message);
     if (!thread) {
       this.#look(threadId);
@@ -173,17 +180,22 @@ export class Inbox extends EventTarget {
     if (!mine) queueMicrotask(() => this.#say("arrived", message)); // once it counts in `threads`
   }
 
+  #replaced(error) {
+    this.#connect("denied", error);
+    this.shared.stop();
+  }
+
   #look(threadId) {
     this.client.thread(threadId).then((thread) => !this.#over.signal.aborted && this.#put(thread), () => {});
   }
 
   #connect(state, error = null) {
     if (this.#over.signal.aborted || (this.connection === "denied" && state !== "live")) return;
-    const back = state === "live" && this.connection !== "live";
+    const isBack = state === "live" && this.connection !== "live";
     this.connection = state;
     this.error = error;
     this.#say("connection");
-    if (back && this.#position === null) this.#load(); // what came before the stream began
+    if (isBack) this.#load(); // what came before the stream began, and what could not be asked for
   }
 
   // -- how it is told -------------------------------------------------------------------------------------------------
@@ -200,7 +212,8 @@ export class Inbox extends EventTarget {
     this.#stale = true;
     queueMicrotask(() => {
       this.#stale = false;
-      const shown = [...this.#open.values()].map((thread) => this.#shown(thread));
+      const before = new Map(this.threads.map((thread) => [thread.threadId, thread]));
+      const shown = [...this.#open.values()].map((thread) => same(before.get(thread.threadId), this.#shown(thread)));
       this.threads = shown.sort(
         (one, other) =>
           Number(other.unclaimed) - Number(one.unclaimed) ||
@@ -214,4 +227,9 @@ export class Inbox extends EventTarget {
   #say(type, detail = undefined) {
     if (!this.#over.signal.aborted) this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+}
+
+// Whoever renders sees by identity what is as it was.
+function same(before, now) {
+  return JSON.stringify(before) === JSON.stringify(now) ? before : now;
 }

@@ -60,6 +60,7 @@ export class Outbox {
     this.#over.abort();
     this.#delivery?.abort();
     this.#channel?.close();
+    this.#channel = null;
     for (const key of [...this.#previews.keys()]) this.release(key);
   }
 
@@ -94,8 +95,8 @@ export class Outbox {
     this.#unready.delete(key);
     this.#show(this.entries.filter((entry) => entry.key !== key));
     this.release(key);
-    this.#abort(key);
     await this.store.remove(key);
+    this.#abort(key);
     this.#channel?.postMessage({ cancelled: key });
   }
 
@@ -108,6 +109,12 @@ export class Outbox {
     for (const key of [...this.#previews.keys()]) this.release(key);
     const entries = await this.store.all(this.thread);
     await Promise.all(entries.map(({ key }) => this.store.remove(key)));
+  }
+
+  /** Nothing more is sent, and nothing lost. */
+  pause() {
+    this.#denied = true;
+    this.#delivery?.abort();
   }
 
   /** The server is there again, and knows us. */
@@ -126,11 +133,12 @@ export class Outbox {
   }
 
   async #keep(entry, file) {
-    if (this.#over.signal.aborted || !this.#unready.has(entry.key)) return; // cancelled
+    if (!this.#unready.has(entry.key)) return; // cancelled
     try {
       if (file) entry.photo = await preparePhoto(file, this.client);
     } catch (error) {
-      this.#show(this.entries.map((one) => (one === entry ? { ...entry, state: "failed", error: error.toJSON() } : one)));
+      const failed = { ...entry, state: "failed", error: error.toJSON() };
+      this.#show(this.entries.map((one) => (one.key === entry.key ? failed : one)));
       return;
     }
     if (!this.#unready.has(entry.key)) return;

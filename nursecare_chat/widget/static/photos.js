@@ -19,9 +19,9 @@ const SIGNATURES = {
  * @throws {ChatError} `photo_unreadable` where it cannot be decoded, `photo_too_big` where it cannot be made to fit
  */
 export async function preparePhoto(file, { imageTypes, maxImageBytes }) {
-  const picture = await decode(file);
+  const [picture, type] = await decode(file);
   try {
-    const types = candidates(await typeOf(file), imageTypes);
+    const types = candidates(type, imageTypes);
     let scale = Math.min(1, LONGEST_SIDE / Math.max(picture.width, picture.height));
     for (let shrunk = 0; shrunk <= SHRINKS; shrunk++, scale *= 2 / 3) {
       const photo = await encode(picture, scale, types, maxImageBytes);
@@ -35,7 +35,7 @@ export async function preparePhoto(file, { imageTypes, maxImageBytes }) {
 
 async function decode(file) {
   try {
-    return await createImageBitmap(file, { imageOrientation: "from-image" });
+    return await Promise.all([createImageBitmap(file, { imageOrientation: "from-image" }), typeOf(file)]);
   } catch {
     throw new ChatError("photo_unreadable"); // no picture, one that this browser does not know (HEIC), or gone from the disk
   }

@@ -42,7 +42,7 @@ export class SharedStream {
   begin() {
     if (!this.#channel) return this.#lead();
     this.#compete();
-    this.#channel.postMessage({ who: true });
+    this.#call({ who: true });
   }
 
   stop() {
@@ -59,13 +59,17 @@ export class SharedStream {
   }
 
   /** The stream is dead or late, or the page has slept: have somebody who is awake make it anew. */
-  async wake() {
-    if (this.#stream) return this.#stream.renew();
-    if (!this.#channel) return;
+  wake() {
+    if (this.#stream) this.#stream.renew();
+    else if (this.#channel) this.#call({ renew: true });
+  }
+
+  // A tab that the browser has frozen keeps the lock and answers nothing.
+  async #call(message) {
     const [campaign, before] = [this.#campaign, this.#heard];
-    this.#channel.postMessage({ renew: true });
+    this.#channel.postMessage(message);
     await new Promise((resolve) => setTimeout(resolve, SILENCE));
-    if (campaign && campaign === this.#campaign && !this.#stream && before === this.#heard) {
+    if (campaign === this.#campaign && !campaign.signal.aborted && !this.#stream && before === this.#heard) {
       this.#compete({ steal: true });
     }
   }

@@ -72,10 +72,6 @@ export class Timeline {
     return this.#messages;
   }
 
-  get lastSeq() {
-    return this.#messages.at(-1)?.seq ?? 0;
-  }
-
   /** @param {string} key */
   has(key) {
     return this.#keys.has(key);
