@@ -8,8 +8,6 @@ import { closedPage, deniedPage, startPage } from "./pages.js";
 import { badge } from "./title-badge.js";
 import { WidgetElement } from "./widget-element.js";
 
-const PATIENCE = 1000; // milliseconds that a connection may be away before somebody is told
-
 export class NurseCareChat extends WidgetElement {
   static restarting = [...super.restarting, "thread", "request"];
   static redrawing = [...super.redrawing, "heading", "client-name", "admin-name"];
@@ -20,8 +18,6 @@ export class NurseCareChat extends WidgetElement {
   #looking = true; // whether the request has a chat already
   #ready = false;
   #phase = "";
-  #troubled = false;
-  #patience = 0;
   #waiting = "";
   #wantsFocus = false;
 
@@ -35,7 +31,7 @@ export class NurseCareChat extends WidgetElement {
   prepare() {
     this.#conversation = null;
     this.#looking = true;
-    this.#ready = this.#troubled = false;
+    this.#ready = false;
     this.#run = new AbortController();
   }
 
@@ -59,7 +55,6 @@ export class NurseCareChat extends WidgetElement {
     this.#conversation = null;
     this.list?.stop();
     this.composer?.clear();
-    clearTimeout(this.#patience);
     badge(this, 0);
   }
 
@@ -211,30 +206,18 @@ export class NurseCareChat extends WidgetElement {
   }
 
   #connection() {
-    clearTimeout(this.#patience);
-    const { connection } = this.#conversation;
-    const away = connection === "reconnecting" || connection === "offline";
-    if (!away || this.#troubled) {
-      this.#troubled = away;
-      this.#refresh();
-    } else {
-      this.#patience = setTimeout(() => {
-        this.#troubled = true;
-        this.#refresh();
-      }, connection === "offline" ? 0 : PATIENCE);
-    }
-    if (connection === "live") this.list?.renewMissing();
+    this.#refresh();
+    if (this.#conversation.connection === "live") this.list?.renewMissing();
   }
 
   #showConnection() {
     const states = { closed: "closed", denied: "denied", start: "" };
-    const { connection } = this.#conversation ?? { connection: "connecting" };
-    const away = connection === "reconnecting" || connection === "offline";
-    const now = states[this.#phase] ?? (away && !this.#troubled ? (this.frame.dataset.connection ?? "connecting") : connection);
-    this.frame.dataset.connection = now;
-    const text = now ? this.say(`connection.${now}`) : "";
+    const connection = states[this.#phase] ?? this.#conversation?.connection ?? "connecting";
+    this.frame.dataset.connection = connection;
+    const text = connection && this.say(`connection.${connection}`);
     if (this.state.textContent !== text) this.state.textContent = text;
-    this.notice.hidden = !(this.#phase === "talk" && this.#troubled && away);
+    const away = this.#phase === "talk" && (connection === "reconnecting" || connection === "offline");
+    this.notice.hidden = !away;
     if (away) this.notice.replaceChildren(icon("offline"), h("span", {}, this.say(`${connection}.notice`)));
   }
 

@@ -71,7 +71,7 @@ export class MessageView {
       h("div", { class: "map", "aria-hidden": "true" }, icon("pin", "icon pin")),
       h("div", { class: "place-text" },
         h("strong", {}, this.texts.say("location.title")),
-        h("bdi", { class: "coordinates" }, place),
+        h("span", { class: "coordinates" }, h("bdi", {}, place)),
         h("a", { href: address, target: "_blank", rel: "noopener noreferrer", title: this.texts.say("location.mapHint") },
           this.texts.say("location.map"), icon("open"), hidden(` ${place}`))),
     );

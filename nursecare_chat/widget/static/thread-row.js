@@ -5,18 +5,18 @@ export class ThreadRow {
   /** @param {import("./i18n.js").Texts} texts @param {() => void} open */
   constructor(texts, open) {
     this.texts = texts;
-    this.name = h("strong", { class: "row-name", dir: "auto" });
+    this.name = h("bdi"); // isolates the direction of what it holds, and stays on the side of the page's
     this.time = h("time");
-    this.detail = h("span", { class: "row-detail", dir: "auto" });
-    this.preview = h("span", { class: "row-preview", dir: "auto" });
+    this.detail = h("bdi");
+    this.preview = h("bdi");
     this.signs = h("span", { class: "row-signs" });
     this.initial = h("span", { class: "avatar", "aria-hidden": "true" });
     this.button = h("button", { type: "button", class: "row", part: "row", tabindex: "-1", onclick: open },
       this.initial,
       h("span", { class: "row-lines" },
-        h("span", { class: "row-top" }, this.name, this.time),
-        this.detail,
-        h("span", { class: "row-bottom" }, this.preview, this.signs)));
+        h("span", { class: "row-top" }, h("strong", { class: "row-name" }, this.name), this.time),
+        h("span", { class: "row-detail" }, this.detail),
+        h("span", { class: "row-bottom" }, h("span", { class: "row-preview" }, this.preview), this.signs)));
     this.element = h("li", {}, this.button);
   }
 
@@ -29,7 +29,7 @@ export class ThreadRow {
     const { preview, unread, unclaimed, lastActivityAt } = thread;
     setText(this.name, about.title);
     setText(this.detail, about.detail ?? "");
-    this.detail.hidden = !about.detail;
+    this.detail.parentElement.hidden = !about.detail;
     setText(this.initial, [...about.title.trim()][0]?.toLocaleUpperCase(this.texts.language) ?? "");
     setText(this.time, this.texts.brief(new Date(lastActivityAt)));
     setAttribute(this.time, "datetime", lastActivityAt);
