@@ -11,7 +11,7 @@ const AFRESH = 120_000; // milliseconds after which the whole list is looked at 
 
 /**
  * @typedef {import("./client.js").Thread & {unclaimed: boolean, unread: number, lastActivityAt: string,
- *   preview: {type: string, text: string | null, mine: boolean} | null}} InboxThread
+ *   lastMessageId: number, preview: {type: string, text: string | null, mine: boolean} | null}} InboxThread
  */
 
 /**
@@ -203,8 +203,8 @@ export class Inbox extends EventTarget {
   #shown(thread) {
     const { adminId, threadId, openedAt } = thread;
     const read = readMark(this.client, threadId);
-    const { preview, unread, at } = this.summaries.of(threadId, read);
-    return { ...thread, unclaimed: adminId === null, unread, preview, lastActivityAt: at ?? openedAt };
+    const { preview, unread, at, id } = this.summaries.of(threadId, read);
+    return { ...thread, unclaimed: adminId === null, unread, preview, lastActivityAt: at ?? openedAt, lastMessageId: id };
   }
 
   #change() {
@@ -218,6 +218,7 @@ export class Inbox extends EventTarget {
         (one, other) =>
           Number(other.unclaimed) - Number(one.unclaimed) ||
           Date.parse(other.lastActivityAt) - Date.parse(one.lastActivityAt) ||
+          other.lastMessageId - one.lastMessageId || // times are in seconds
           other.threadId - one.threadId,
       );
       this.#say("threads");

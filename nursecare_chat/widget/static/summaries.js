@@ -5,7 +5,7 @@ const AT_ONCE = 3; // requests; a browser has six connections, and the page want
 const LOOK_BACK = 50; // messages among which unread ones are counted
 
 export class Summaries {
-  /** @type {Map<number, Map<number, {seq: number, type: string, text: string | null, mine: boolean, at: string}>>} */
+  /** @type {Map<number, Map<number, {id: number, seq: number, type: string, text: string | null, mine: boolean, at: string}>>} */
   #known = new Map();
   #wanted = [];
   #running = 0;
@@ -38,9 +38,14 @@ export class Summaries {
     this.#work();
   }
 
-  add(thread, { seq, type, text, sender_id, created_at }) {
+  add(thread, { id, seq, type, text, sender_id, created_at }) {
     if (!this.#known.has(thread)) this.#known.set(thread, new Map());
-    this.#known.get(thread).set(seq, { seq, type, text, mine: this.client.isMe(sender_id), at: created_at });
+    const messages = this.#known.get(thread);
+    messages.set(seq, { id, seq, type, text, mine: this.client.isMe(sender_id), at: created_at });
+    const [last, read] = [this.lastSeq(thread), readMark(this.client, thread)];
+    for (const one of messages.values()) {
+      if (one.seq < last && (one.mine || one.seq <= read)) messages.delete(one.seq); // nothing to say of it any more
+    }
   }
 
   /** @param {number} read up to which `seq` it was read */
@@ -50,6 +55,7 @@ export class Summaries {
     return {
       preview: last && { type: last.type, text: last.text, mine: last.mine },
       at: last?.at ?? null,
+      id: last?.id ?? 0,
       unread: messages.filter(({ seq, mine }) => !mine && seq > read).length,
     };
   }
