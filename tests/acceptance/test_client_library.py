@@ -8,12 +8,13 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Route, sync_playwright
+from playwright.sync_api import Browser, Error, Route, sync_playwright
 
 from ..support import npm, pictures
 from ..support.browser import launch
@@ -100,8 +101,9 @@ def lose_answers(count: int, sent: list[Any]) -> Callable[[Route], None]:
         sent.append(route.request.post_data_json)
         if len(sent) > count:
             return route.continue_()
-        route.fetch()
-        route.abort("connectionreset")
+        with suppress(Error):  # the page may go while the server answers
+            route.fetch()
+            route.abort("connectionreset")
 
     return lose
 

@@ -59,13 +59,18 @@ export class ChatClient {
     return this.#call("GET", this.url(`threads/${id}`));
   }
 
-  /** @returns {Promise<{threads: Thread[], nextCursor: string | null}>} */
+  /**
+   * @param {{status?: "open" | "closed", cursor?: string, limit?: number}} [which]
+   * @returns {Promise<{threads: Thread[], nextCursor: string | null}>} the newest first
+   */
   threads({ status, cursor, limit } = {}) {
     return this.#call("GET", this.url("threads") + query({ status, cursor, limit }));
   }
 
   /**
    * A page, oldest first: the newest one, the one before `cursor`, or what came `after` a seq.
+   * @param {number} id
+   * @param {{cursor?: string, limit?: number, after?: number}} [which]
    * @returns {Promise<{messages: WireMessage[], nextCursor?: string | null, nextAfter?: string | null}>}
    */
   history(id, { cursor, limit, after } = {}) {

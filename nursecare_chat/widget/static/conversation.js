@@ -155,7 +155,8 @@ export class Conversation extends EventTarget {
     return page.messages.at(-1)?.seq ?? 0;
   }
 
-  #put({ messages, nextCursor }) {
+  /** @param {{messages: import("./client.js").WireMessage[], nextCursor?: string | null}} page */
+  #put({ messages, nextCursor = null }) {
     if (this.#done) return;
     for (const message of messages) this.#timeline.put(this.#shown(message));
     this.#cursor = nextCursor;

@@ -20,7 +20,7 @@ export class Feed {
    * @param {import("./client.js").ChatClient} client
    * @param {number} thread
    * @param {object} listener
-   * @param {(message: import("./client.js").WireMessage, live: boolean) => void} listener.onmessage
+   * @param {(message: import("./client.js").WireMessage) => void} listener.onmessage
    * @param {(closedAt: string) => void} listener.onclosed
    * @param {(lastSeq: number) => void} listener.onreset the place meant nothing to the server: begin again
    * @param {(state: import("./stream.js").State, error: import("./errors.js").ChatError | null) => void} listener.onstate

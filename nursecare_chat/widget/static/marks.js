@@ -40,7 +40,7 @@ export function forgetReadMark(client, thread) {
 export function watchReadMarks(client, listener, signal) {
   const start = prefix(client);
   const hear = (key) => key?.startsWith(start) && listener(Number(key.slice(start.length)));
-  changes.addEventListener("change", ({ detail }) => hear(detail), { signal });
+  changes.addEventListener("change", (/** @type {CustomEvent<string>} */ { detail }) => hear(detail), { signal });
   addEventListener("storage", ({ key }) => hear(key), { signal });
 }
 

@@ -253,6 +253,7 @@ function newKey() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** @param {Waiting} waiting @returns {import("./store.js").Entry} */
 function plain({ progress, ...entry }) {
   return entry;
 }

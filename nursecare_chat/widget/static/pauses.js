@@ -10,6 +10,7 @@ export function backoff(attempt) {
  * @param {number} milliseconds
  * @param {AbortSignal} signal ends it too; look at it afterwards
  * @param {EventTarget} [waker] an event "wake" there ends it
+ * @returns {Promise<void>}
  */
 export function pause(milliseconds, signal, waker = undefined) {
   return new Promise((resolve) => {

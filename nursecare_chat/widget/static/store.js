@@ -11,7 +11,8 @@ const OUTBOX = "outbox";
  * @property {number} thread
  * @property {number} order
  * @property {number} typedAt milliseconds since 1970
- * @property {object} body as it is posted; without the `mediaPath` of a photo
+ * @property {{type: "text" | "image" | "location", text?: string, lat?: number, lng?: number}} body as it is posted;
+ *   without the `mediaPath` of a photo
  * @property {Blob} [photo] ready to be uploaded
  * @property {import("./client.js").IssuedUpload} [issued]
  * @property {boolean} [uploaded]

@@ -35,7 +35,7 @@ export function fromLog(client, { threadId, ...wire }, preview = undefined) {
   return { ...EMPTY, ...wire, key, mine, state: "sent", ...(preview && { preview }) };
 }
 
-/** Own messages keep the key under which they were sent. */
+/** Own messages keep the key under which they were sent. @param {{clientMessageId?: string, seq: number}} message */
 export function keyOf({ clientMessageId, seq }) {
   return clientMessageId ?? `seq-${seq}`;
 }
