@@ -105,7 +105,7 @@ def test_nothing_to_complain_of_in_any_state(live: Host, request_page: str, sit_
             expect(client.locator("dialog[open]")).to_be_visible()
             for scheme in SCHEMES:
                 client.emulate_media(color_scheme=scheme)
-                assert violations(client) == [], (button, language, scheme)
+                assert (button, language, scheme, violations(client)) == (button, language, scheme, [])
             client.keyboard.press("Escape")
             expect(client.locator("dialog[open]")).to_have_count(0)
 
@@ -257,13 +257,13 @@ def test_what_screen_readers_say(live: Host, request_page: str, sit_down: Callab
     say(client, "my own words")
     expect(client.locator(".message.mine.sent")).to_have_count(1)
     admin.say(thread, "We come at nine. " + "x" * 200)
-    client.wait_for_function("announced.length === 1")
+    client.wait_for_function("() => announced.length === 1")
     (said,) = client.evaluate("announced")
     assert said.startswith("Care team: We come at nine. xxx")
     assert len(said) <= 161
     for number in range(5):
         admin.say(thread, f"line {number}")
-    client.wait_for_function("announced.length >= 2")
+    client.wait_for_function("() => announced.length >= 2")
     expect(client.locator(".message.theirs")).to_have_count(7)
     assert client.evaluate("announced.length") < 6
     assert "new messages" in client.evaluate("announced").pop()

@@ -11,7 +11,8 @@ from playwright.sync_api import Page
 from . import npm
 
 SCHEMES: tuple[Literal["dark"], Literal["light"]] = ("dark", "light")
-SETTLE = """() => {
+SETTLE = """async () => {
+    for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
     const settle = (root) => {
         for (const one of root.getAnimations()) if (one.effect.getTiming().iterations !== Infinity) one.finish();
         for (const { shadowRoot } of root.querySelectorAll("*")) if (shadowRoot) settle(shadowRoot);
@@ -44,7 +45,8 @@ def assert_accessible(page: Page, state: str, languages: Sequence[str] = ("ar", 
         for scheme in SCHEMES:
             page.emulate_media(color_scheme=scheme)
             page.evaluate(SETTLE)
-            assert violations(page) == [], (state, language, scheme)
+            if found := violations(page):
+                raise AssertionError(f"{state}, {language}, {scheme}: " + "\n".join(found))
 
 
 def speak(page: Page, language: str) -> None:

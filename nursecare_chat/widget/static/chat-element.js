@@ -134,7 +134,9 @@ export class NurseCareChat extends WidgetElement {
   #show(again = false) {
     const phase = this.#phaseNow();
     if (phase === this.#phase && !again) return this.#refresh();
-    const focused = this.shadowRoot.activeElement !== null && this.#phase !== "";
+    const active = this.shadowRoot.activeElement;
+    const focused = active !== null && this.#phase !== "";
+    const within = this.main.contains(active) ? active.localName : null;
     const wasOpen = this.main.querySelector("details")?.open;
     const changed = phase !== this.#phase;
     this.#phase = phase;
@@ -145,6 +147,8 @@ export class NurseCareChat extends WidgetElement {
     if (wasOpen) this.main.querySelector("details")?.setAttribute("open", "");
     if (phase === "talk" && this.#wantsFocus) this.composer.focus();
     else if (changed && phase !== "looking" && ((focused && phase !== "talk") || this.#wantsFocus)) this.#focusPage();
+    else if (!changed && within === "h3") this.#focusPage();
+    else if (!changed && within) this.main.querySelector(within)?.focus();
     if (phase !== "looking") this.#wantsFocus = false;
     this.#refresh();
     if (phase === "closed" && changed) this.tell("nursecare-closed", { threadId: this.#conversation.threadId, closedAt: this.#conversation.closedAt });

@@ -1,5 +1,5 @@
 /** Modal dialogs: what closing does, consent to share a place, and a photo in full size. Each goes away when it is done. */
-import { h, icon } from "./dom.js";
+import { busy, h, icon, isBusy } from "./dom.js";
 
 let last = 0;
 
@@ -49,16 +49,15 @@ export function confirmClose(frame, texts, { unsent, close }) {
   });
 
   async function act() {
-    yes.disabled = true;
-    yes.textContent = say("close.working");
+    if (isBusy(yes)) return;
+    busy(yes, say("close.working"));
     trouble.textContent = "";
     try {
       await close();
       dialog.close();
     } catch (error) {
       trouble.textContent = texts.error(error);
-      yes.disabled = false;
-      yes.textContent = say("close.yes");
+      busy(yes, null);
     }
   }
 }
@@ -85,14 +84,15 @@ export function askLocation(frame, texts, share) {
   function failed(key) {
     state.textContent = say(key);
     state.classList.add("dialog-error");
-    yes.disabled = false;
+    busy(yes, null);
   }
 
   function find() {
+    if (isBusy(yes)) return;
     if (!navigator.geolocation) return failed("consent.unsupported");
-    yes.disabled = true;
+    busy(yes, say("consent.searching"));
     state.classList.remove("dialog-error");
-    state.textContent = say("consent.searching");
+    state.textContent = "";
     navigator.geolocation.getCurrentPosition(
       ({ coords }) => {
         if (!dialog.open) return; // thought better of it meanwhile

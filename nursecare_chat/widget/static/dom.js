@@ -25,6 +25,19 @@ export function setAttribute(element, name, value) {
   }
 }
 
+/** While it works, a button takes no second press. Not `disabled`: that would lose the focus of whoever pressed it. */
+export function busy(button, text) {
+  setAttribute(button, "aria-disabled", text === null ? null : "true");
+  if (text !== null) {
+    button.dataset.idle ??= button.textContent;
+    button.textContent = text;
+  } else if (button.dataset.idle) {
+    button.textContent = button.dataset.idle;
+  }
+}
+
+export const isBusy = (button) => button.getAttribute("aria-disabled") === "true";
+
 /** Text for screen readers alone. */
 export const hidden = (text) => h("span", { class: "visually-hidden" }, text);
 

@@ -1,5 +1,5 @@
 /** What an element shows in place of messages: before the start, after the end, and where there is no access. */
-import { h, icon } from "./dom.js";
+import { busy, h, icon, isBusy } from "./dom.js";
 
 /** @param {import("./i18n.js").Texts} texts @param {() => Promise<void>} open */
 export function startPage(texts, open) {
@@ -7,15 +7,14 @@ export function startPage(texts, open) {
   const button = h("button", { type: "button", class: "button", onclick: act }, texts.say("start.button"));
 
   async function act() {
-    button.disabled = true;
-    button.textContent = texts.say("start.opening");
+    if (isBusy(button)) return;
+    busy(button, texts.say("start.opening"));
     trouble.textContent = "";
     try {
       await open();
     } catch (error) {
       trouble.textContent = texts.error(error);
-      button.disabled = false;
-      button.textContent = texts.say("start.button");
+      busy(button, null);
     }
   }
 

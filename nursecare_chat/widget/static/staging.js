@@ -2,7 +2,7 @@
 import { h, hidden, icon } from "./dom.js";
 
 export class Staging {
-  #photos = new Map(); // File → its preview
+  #photos = new Set(); // {file, url, item}, in the order in which they were given
 
   /**
    * @param {import("./i18n.js").Texts} texts
@@ -31,30 +31,29 @@ export class Staging {
   async #look(file) {
     const url = URL.createObjectURL(file);
     const image = h("img", { alt: "" });
-    const remove = h("button", { type: "button", class: "remove", onclick: () => this.#remove(file, true) },
+    const remove = h("button", { type: "button", class: "remove", onclick: () => this.#remove(photo, true) },
       icon("cross"), hidden(this.texts.say("compose.remove", { name: file.name })));
     const item = h("li", {}, image, remove);
-    this.#photos.set(file, { url, item }); // in the order in which they were given, whichever is decoded first
+    const photo = { file, url, item }; // the same file may be given twice
+    this.#photos.add(photo);
     this.tray.append(item);
     this.#update();
     image.src = url;
     try {
       await image.decode();
     } catch {
-      this.#remove(file);
+      this.#remove(photo);
       const kinds = this.types.map((type) => type.split("/")[1].toUpperCase().replace("WEBP", "WebP"));
       const text = this.texts.say("compose.unreadable", { name: file.name, types: this.texts.either(kinds) });
       this.trouble.append(h("p", {}, text));
     }
   }
 
-  #remove(file, byHand = false) {
-    const photo = this.#photos.get(file);
-    if (!photo) return;
+  #remove(photo, byHand = false) {
+    if (!this.#photos.delete(photo)) return;
     const neighbour = photo.item.nextElementSibling ?? photo.item.previousElementSibling;
     URL.revokeObjectURL(photo.url);
     photo.item.remove();
-    this.#photos.delete(file);
     this.#update();
     if (byHand) neighbour?.querySelector("button").focus();
     if (byHand && !neighbour) this.onempty?.();
@@ -62,14 +61,14 @@ export class Staging {
 
   /** @returns {File[]} all of them; the tray is empty then */
   take() {
-    const files = [...this.#photos.keys()];
+    const files = [...this.#photos].map(({ file }) => file);
     this.clear();
     return files;
   }
 
   clear() {
     this.trouble.replaceChildren();
-    for (const file of [...this.#photos.keys()]) this.#remove(file);
+    for (const photo of [...this.#photos]) this.#remove(photo);
   }
 
   #update() {
