@@ -189,14 +189,13 @@ def test_a_proxy_without_its_server(live: Live, wire: Wire, sit_down: Callable[.
     client = sit_down("client", url=wire.url).tab(thread)
     wire.cut(BAD_GATEWAY)
     client.until("chat.connection === 'reconnecting'")
-    client.say("typed behind it")
     live.login("admin").say(thread, "said meanwhile")
     eventually(lambda: wire.refused > 3)
-    assert client.texts("sending") == ["typed behind it"]
     wire.mend()
-    client.has("said meanwhile", "typed behind it")
-    client.until("chat.connection === 'live'")
+    client.has("said meanwhile")
     assert client.do("states") == ["live", "reconnecting", "live"]
+    client.say("and after")
+    client.has("said meanwhile", "and after")
 
 
 def test_an_answer_is_lost(live: Live, sit_down: Callable[..., Person]) -> None:

@@ -244,9 +244,13 @@ export class Conversation extends EventTarget {
   async #follow() {
     const { signal } = this.#over;
     for (let wait = 1000; !signal.aborted; wait = Math.min(wait * 2, RECEIPT_PAUSE)) {
-      this.receipt = await this.client.receipt(this.threadId).catch(() => this.receipt);
-      if (this.receipt) this.#say("receipt");
-      if (this.receipt?.purgedAt) return;
+      try {
+        this.receipt = await this.client.receipt(this.threadId);
+        this.#say("receipt");
+        if (this.receipt.purgedAt) return;
+      } catch (error) {
+        if (error.denies) return;
+      }
       await pause(wait, signal);
     }
   }

@@ -31,12 +31,17 @@ function database() {
     };
     request.onerror = () => reject(request.error);
     request.onsuccess = () => {
-      request.result.onversionchange = () => request.result.close();
-      request.result.onclose = () => (opened = null);
+      request.result.onversionchange = letGo;
       resolve(request.result);
     };
   });
   return opened;
+}
+
+// Browsers lose the connection now and then; the next use makes another.
+function letGo() {
+  opened?.then((connection) => connection.close(), () => {});
+  opened = null;
 }
 
 async function transact(mode, work) {
@@ -98,6 +103,7 @@ export class Store {
     try {
       return (await transact(mode, work)) ?? undefined;
     } catch {
+      letGo();
       return null;
     }
   }
