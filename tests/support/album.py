@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ LARGEST = 150_000
 
 DESK = {"width": 1180, "height": 760}
 PHONE = {"width": 390, "height": 780}
-COLOURS = 128
+COLOURS = 256
 
 
 def take(page: Page, name: str) -> None:
@@ -41,19 +42,26 @@ def take(page: Page, name: str) -> None:
     print(f"{path.relative_to(ROOT)}  {size // 1000} KB")
 
 
+def to_end(page: Page) -> None:
+    page.get_by_role("log").evaluate("log => { log.scrollTop = log.scrollHeight; }")
+
+
 def talk(client: Page, admin: Page) -> None:
-    """About a wound, with a photo and a place."""
+    """About a visit and a wound, with a place and a photo."""
     enter(client)
-    say(client, "Hello, the dressing on my knee has come loose at one side. Is it still all right?")
+    say(client, "The bell is broken, so please come round to the garden door:")
+    share_place(client)
+    say(client, "And the dressing has come loose at one side. Is it still all right?")
     share(client, jpeg())
     photos(client, 1)
     admin.get_by_role("button", name="Wound dressing at home").click()
     photos(admin, 1)
     say(admin, "Good morning! Yes, it still covers the wound. The nurse changes it tomorrow at nine.")
     expect(client.locator(".message.theirs")).to_have_count(1)
-    say(client, "Thank you. The bell is broken, so please come round to the garden door:")
-    share_place(client)
-    expect(admin.locator(".message")).to_have_count(5)
+    say(client, "Thank you, until tomorrow!")
+    expect(admin.locator(".message")).to_have_count(6)
+    for page in (client, admin):
+        to_end(page)
 
 
 def take_all(host: Host, page_of: Callable[..., Page]) -> None:
@@ -61,22 +69,24 @@ def take_all(host: Host, page_of: Callable[..., Page]) -> None:
     for number, text in ((3, "Good morning, can she come at seven in the evening?"), (2, "Shall I fast before?")):
         person = host.login("client2" if number == 3 else "client")
         person.say(person.open(number), text)
-    host.login("admin").say(host.login("client").open(2), "No need to.")
+    thread = host.login("client").open(2)
+    host.login("admin").say(thread, "No need to, just rest a little.")
+    host.login("client").say(thread, "Thanks! Until Monday, then.")
 
-    client = page_of(host, "client", "/requests/1", viewport=PHONE, device_scale_factor=1, **place)
-    admin = page_of(host, "admin", viewport=DESK)
+    client = page_of(host, "client", "/requests/1", viewport=PHONE, device_scale_factor=2, **place)
+    admin = page_of(host, "admin", viewport=DESK, device_scale_factor=1.5)
     talk(client, admin)
     take(admin, "inbox")
     take(client, "phone")
-    desk = page_of(host, "client", "/requests/1", viewport=DESK)
+    desk = page_of(host, "client", "/requests/1", viewport=DESK, device_scale_factor=1.5)
     photos(desk, 1)
-    desk.get_by_role("log").evaluate("log => { log.scrollTop = log.scrollHeight; }")
+    to_end(desk)
     take(desk, "chat")
     desk.emulate_media(color_scheme="dark")
     take(desk, "chat-dark")
     desk.locator("nursecare-chat").evaluate("chat => { chat.lang = 'ar'; }")
     photos(desk, 1)
-    desk.get_by_role("log").evaluate("log => { log.scrollTop = log.scrollHeight; }")
+    to_end(desk)
     take(desk, "chat-arabic")
     admin.get_by_role("button", name="Close chat").click()
     admin.get_by_role("button", name="Close and erase").click()
@@ -86,6 +96,7 @@ def take_all(host: Host, page_of: Callable[..., Page]) -> None:
 
 
 def main() -> None:
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # the reference host wants to hear of everything
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         databases = Databases(folder)
