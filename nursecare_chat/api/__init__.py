@@ -33,6 +33,7 @@ ROUTES = (
 UNDOCUMENTED = (
     ("GET", metrics.PATH, metrics.show_metrics),
     ("GET", f"{widget.PATH}/<name>", widget.show_file),
+    ("GET", f"{widget.PATH}/<version>/<name>", widget.show_file),
 )
 CATCH_ALL = ("/api/chat", f"/api/chat/<{NAME}_rest:rest>", OPEN)
 

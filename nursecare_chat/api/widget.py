@@ -14,16 +14,20 @@ from ..state import current
 from . import gates
 
 PATH = "/api/chat/widget"
+LASTING = "private, max-age=31536000, immutable"
 
 
-def show_file(name: str) -> Response:
-    """One file, kept by browsers and asked for again each time by its ``ETag`` (RFC 9110, 8.8.3)."""
+def show_file(name: str, version: str = "") -> Response:
+    """One file, kept by browsers: for ever (RFC 8246) under the ``version`` of all files, which the macros name; without
+    it, or under that of another release, asked for again each time by its ``ETag`` (RFC 9110, 8.8.3).
+    """
     file = widget.read(name)
     if file is None:
         raise NotFound()
     response = Response(file.content, content_type=file.content_type)
     response.set_etag(file.etag)
-    response.headers["Cache-Control"] = "private, no-cache"
+    lasting = version == widget.version()
+    response.headers["Cache-Control"] = LASTING if lasting else "private, no-cache"
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response.make_conditional(request)
 
@@ -40,4 +44,5 @@ def settings() -> dict[str, Any] | None:
         "max_image_bytes": config.max_image_bytes,
         "image_types": config.allowed_image_mime,
         "modules": widget.modules(),
+        "version": widget.version(),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +36,20 @@ def read(name: str) -> File | None:
     if match is None or content is None:
         return None
     return File(content, TYPES[match[1]], hashlib.sha256(content).hexdigest()[:32])
+
+
+def version() -> str:
+    """Names all files as they are now: under an address that has it, each may be kept for ever."""
+    return _digest(tuple((path.name, path.stat().st_mtime_ns) for path in sorted(STATIC.iterdir())))
+
+
+@lru_cache(maxsize=1)
+def _digest(files: tuple[tuple[str, int], ...]) -> str:
+    """:param files: names, and when they were changed."""
+    digest = hashlib.sha256()
+    for name, _ in files:
+        digest.update(name.encode() + b"\0" + (STATIC / name).read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def modules() -> list[str]:

@@ -120,6 +120,29 @@ def test_nothing_to_complain_of_in_any_state(live: Host, request_page: str, sit_
     expect(client.get_by_text(re.compile("^Erased on"))).to_be_visible()
     client.get_by_text("Receipt of the erasure").click()
     assert_accessible(client, "closed")
+    client.locator("nursecare-chat").evaluate("element => element.setAttribute('thread', 999999)")
+    expect(client.get_by_text("This chat does not exist.")).to_be_visible()
+    assert_accessible(client, "denied")
+
+
+def test_an_element_goes_and_comes(live: Host, request_page: str, sit_down: Callable[..., Page]) -> None:
+    """C29, C33: taken out of the page it lets its stream go and leaves the title alone; put in again it begins anew."""
+    admin, thread = live.login("admin"), live.login("client").open(request_page.rpartition("/")[2])
+    client = sit_down(live, "client", request_page)
+    enter(client)
+    say(client, "one")
+    expect(client.locator(".message.sent")).to_have_count(1)
+    client.evaluate("window.chat = document.querySelector('nursecare-chat'); chat.remove()")
+    admin.say(thread, "two")
+    client.evaluate("document.querySelector('.request').append(chat)")
+    connected(client)
+    expect(client.locator(".message.sent")).to_have_text([re.compile("one"), re.compile("two")])
+    admin.say(thread, "three")
+    expect(client.locator(".message.sent")).to_have_count(3)
+    assert client.locator(".message").count() == 3
+    client.evaluate("chat.setAttribute('heading', 'A knee')")
+    expect(client.get_by_role("heading", name="A knee")).to_be_visible()
+    expect(client.locator(".message.sent")).to_have_count(3)
 
 
 @pytest.mark.parametrize("language", ["en", "ar"])
@@ -338,7 +361,7 @@ def test_a_host_adds_a_language(live: Host, request_page: str, sit_down: Callabl
     client = sit_down(live, "client", request_page)
     enter(client)
     client.evaluate("""async () => {
-        const { addCatalogue } = await import("/api/chat/widget/nursecare-chat-elements.js");
+        const { addCatalogue } = await customElements.whenDefined("nursecare-chat");
         addCatalogue("fr", { direction: "ltr", "chat.close": "Fermer", "chat.new": { one: "un", other: "des" } });
         document.querySelector("nursecare-chat").lang = "fr-CH";
     }""")

@@ -74,7 +74,7 @@ def test_it_has_every_route_and_nothing_else(bench: Workbench) -> None:
             path = re.sub(r"<(?:\w+:)?(\w+?)(?:_id)?>", r"{\1}", rule.rule)
             routes |= {(path, method) for method in rule.methods - {"HEAD", "OPTIONS"}}
     shown = {(path.replace("Id}", "}"), method) for path, method, _ in operations(document(bench))}
-    assert shown == routes - {("/api/chat/metrics", "GET"), ("/api/chat/widget/{name}", "GET")}
+    assert shown == {route for route in routes if not route[0].startswith(("/api/chat/metrics", "/api/chat/widget/"))}
 
 
 def test_it_names_the_hosts_key_types(bench: Workbench) -> None:

@@ -58,6 +58,15 @@ def test_nothing_else_is_served(client_api: Api, name: str) -> None:
     assert (response.status_code, response.get_json()["code"]) == (404, "not_found")
 
 
+def test_what_a_page_names_is_kept_for_ever(client_api: Api) -> None:
+    """C11: no request for what the browser has; a page of another release still gets the file, and asks again."""
+    lasting = client_api.call("GET", f"/api/chat/widget/{widget.version()}/outbox.js")
+    assert lasting.headers["Cache-Control"] == "private, max-age=31536000, immutable"
+    other = client_api.call("GET", "/api/chat/widget/0123456789abcdef/outbox.js")
+    assert (other.data, other.headers["Cache-Control"]) == (lasting.data, "private, no-cache")
+    assert client_api.call("GET", f"/api/chat/widget/{widget.version()}/nothing.js").status_code == 404
+
+
 def test_every_import_is_there(client_api: Api) -> None:
     """C12: each module and style sheet that one of them names is served."""
     for name in widget.modules():
@@ -85,7 +94,9 @@ def test_the_macros(bench: Workbench) -> None:
     )
     with bench.app.app_context():
         user = bench.host.user_id("client")
-    assert re.search(r'<script type="module" src="/care/api/chat/widget/nursecare-chat-elements\.js"></script>', page)
+    here = f"/care/api/chat/widget/{widget.version()}/"
+    assert f'<script type="module" src="{here}nursecare-chat-elements.js"></script>' in page
+    assert re.findall(r'<link rel="modulepreload" href="(.+)">', page) == [here + name for name in widget.modules()]
     (tag,) = re.findall(r"<nursecare-chat [^>]*></nursecare-chat>", page)
     assert dict(re.findall(r'([a-z-]+)="([^"]*)"', tag)) == {
         "user": str(user),

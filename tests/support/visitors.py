@@ -29,7 +29,7 @@ class Host(Live):
         self.worker = Process(
             [sys.executable, "-m", "flask", "--app", self.bench.host.wsgi, "chat", "worker"],
             folder / "worker.log",
-            {"NURSECARE_INSTANCE": str(folder), "NURSECARE_DATABASE_URL": self.bench.url},
+            {"NURSECARE_INSTANCE": str(folder), "NURSECARE_DATABASE_URL": self.bench.url, **env},
         )
 
     def new_request(self, who: str = "client") -> int:

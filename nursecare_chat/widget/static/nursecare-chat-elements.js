@@ -2,7 +2,6 @@
 import { NurseCareChat } from "./chat-element.js";
 import { NurseCareChatInbox } from "./inbox-element.js";
 
-export { addCatalogue } from "./i18n.js";
 export { NurseCareChat, NurseCareChatInbox };
 
 if (!customElements.get("nursecare-chat")) {

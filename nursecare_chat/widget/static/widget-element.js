@@ -1,6 +1,6 @@
 /** What both elements have in common: shadow root, language, colours, the client, and what is said to screen readers. */
 import { h } from "./dom.js";
-import { Texts } from "./i18n.js";
+import { addCatalogue, Texts } from "./i18n.js";
 import { ChatClient } from "./nursecare-chat.js";
 import { sheets } from "./styles.js";
 
@@ -12,6 +12,7 @@ export class WidgetElement extends HTMLElement {
   static restarting = ["user", "base", "max-text", "max-image-bytes", "image-types"];
   static redrawing = ["lang", "theme"];
   static sheets = ["theme.css"];
+  static addCatalogue = addCatalogue;
 
   static get observedAttributes() {
     return [...this.restarting, ...this.redrawing];
