@@ -29,15 +29,33 @@ export async function preparePhoto(file, { imageTypes, maxImageBytes }) {
     }
     throw new ChatError("photo_too_big");
   } finally {
-    picture.close();
+    if ("close" in picture) picture.close(); // a bitmap holds its memory until then
   }
 }
 
 async function decode(file) {
   try {
-    return await Promise.all([createImageBitmap(file, { imageOrientation: "from-image" }), typeOf(file)]);
+    return await Promise.all([upright(file), typeOf(file)]);
   } catch {
     throw new ChatError("photo_unreadable"); // no picture, one that this browser does not know (HEIC), or gone from the disk
+  }
+}
+
+/** @returns {Promise<ImageBitmap | HTMLImageElement>} turned as its EXIF says */
+async function upright(file) {
+  try {
+    return await createImageBitmap(file, { imageOrientation: "from-image" });
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+  }
+  const image = new Image(); // browsers that do not know the option yet turn these
+  const url = URL.createObjectURL(file);
+  try {
+    image.src = url;
+    await image.decode();
+    return image;
+  } finally {
+    URL.revokeObjectURL(url);
   }
 }
 
