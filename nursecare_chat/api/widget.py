@@ -18,7 +18,7 @@ LASTING = "private, max-age=31536000, immutable"
 
 
 def show_file(name: str, version: str = "") -> Response:
-    """One file, kept by browsers: for ever (RFC 8246) under the ``version`` of all files, which the macros name; without
+    """One file, kept by browsers: for ever (RFC 8246) under the ``version`` of all files, which macros name; without
     it, or under that of another release, asked for again each time by its ``ETag`` (RFC 9110, 8.8.3).
     """
     file = widget.read(name)

@@ -143,6 +143,11 @@ def test_an_element_goes_and_comes(live: Host, request_page: str, sit_down: Call
     client.evaluate("chat.setAttribute('heading', 'A knee')")
     expect(client.get_by_role("heading", name="A knee")).to_be_visible()
     expect(client.locator(".message.sent")).to_have_count(3)
+    client.evaluate(
+        "request => { chat.setAttribute('auto', ''); chat.setAttribute('request', request); }", live.new_request()
+    )
+    expect(client.get_by_role("heading", name="No messages yet")).to_be_visible()
+    connected(client)
 
 
 @pytest.mark.parametrize("language", ["en", "ar"])
@@ -271,6 +276,9 @@ def test_what_screen_readers_say(live: Host, request_page: str, sit_down: Callab
     expect(client.locator(".message.theirs")).to_have_count(7)
     assert client.evaluate("announced.length") < 6
     assert "new messages" in client.evaluate("announced").pop()
+    admin.close(thread)
+    expect(client.get_by_role("heading", name="This chat is closed")).to_be_visible()
+    assert client.evaluate("announced").pop() == ""
 
 
 def test_unread_messages(live: Host, request_page: str, sit_down: Callable[..., Page]) -> None:

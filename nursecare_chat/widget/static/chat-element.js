@@ -155,7 +155,10 @@ export class NurseCareChat extends WidgetElement {
   }
 
   #leaveTalk(phase) {
-    if (phase !== "talk") closeAll(this.frame);
+    if (phase !== "talk") {
+      closeAll(this.frame);
+      this.hush();
+    }
     this.#waiting = phase === "closed" ? "" : (this.composer?.draft ?? "");
     this.list?.stop();
     this.composer?.clear();

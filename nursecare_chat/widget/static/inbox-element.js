@@ -4,7 +4,7 @@ import { ThreadRow } from "./thread-row.js";
 import { badge } from "./title-badge.js";
 import { WidgetElement } from "./widget-element.js";
 
-const HANDED_ON = ["user", "base", "max-text", "max-image-bytes", "image-types", "lang", "theme", "client-name", "admin-name"];
+const HANDED_ON = ["user", "base", "max-text", "max-image-bytes", "image-types", "theme", "client-name", "admin-name"];
 
 export class NurseCareChatInbox extends WidgetElement {
   static restarting = [...super.restarting, "describe-url"];

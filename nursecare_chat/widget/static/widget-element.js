@@ -37,8 +37,10 @@ export class WidgetElement extends HTMLElement {
 
   disconnectedCallback() {
     this.#dark.removeEventListener("change", this.#paint);
-    clearTimeout(this.#announcing);
-    if (this.#running) this.end();
+    if (this.#running) {
+      this.hush();
+      this.end();
+    }
     this.#running = false;
   }
 
@@ -97,6 +99,13 @@ export class WidgetElement extends HTMLElement {
       const said = more.length ? summary(more.length + 1) : first;
       this.announcer.replaceChildren(h("p", {}, said.length > LONGEST ? `${said.slice(0, LONGEST)}…` : said));
     }, BURST);
+  }
+
+  /** Nothing that was said, or was about to be, stays. */
+  hush() {
+    clearTimeout(this.#announcing);
+    this.#announcements = [];
+    this.announcer.replaceChildren();
   }
 
   /** Tell the host: an event that leaves the shadow root. @returns {boolean} false if the host took it over */
