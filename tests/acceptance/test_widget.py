@@ -170,6 +170,9 @@ def test_narrow_or_enlarged_nothing_is_cut_off(
     client.locator(".close").click()
     dialog = client.locator("dialog[open]")
     assert dialog.evaluate("element => element.scrollWidth - element.clientWidth") <= 0
+    box = dialog.bounding_box()
+    assert box is not None
+    assert (box["x"], box["width"]) == (0, 320)
     client.screenshot(path=PICTURES / f"narrow-{language}-close.png")
 
 
