@@ -138,8 +138,10 @@ def test_two_people_talk(live: Live, sit_down: Callable[..., Person]) -> None:
     client.do("chat.loadOlder()")
     assert client.texts() == [f"n{number}" for number in range(60)]
     assert client.do("[chat.hasOlder, chat.unread, chat.messages.some(({ mine }) => mine)]") == [False, 60, False]
+    client.do("() => { window.reads = 0; chat.addEventListener('read', () => reads++); }")
     client.do("chat.markRead(60)")
-    assert client.do("[chat.lastRead, chat.unread]") == [60, 0]
+    client.do("chat.markRead(59)")
+    assert client.do("[chat.lastRead, chat.unread, reads]") == [60, 0, 1]
 
     client.say("How long must the bandage stay?")
     client.do("chat.sendLocation({ lat: 52.5163, lng: 13.3777 })")
@@ -386,8 +388,8 @@ def test_a_tab_is_left_over(live: Live, wire: Wire, sit_down: Callable[..., Pers
     wire.cut()
     client.say("mine alone")
     eventually(lambda: len(client.kept) == 1)
-    wire.mend()
     client.page.route("**/api/chat/**", lambda route: route.abort())
+    wire.mend()
     person.login("admin")
     admin = person.tab(thread)
     client.until("chat.connection === 'denied'")

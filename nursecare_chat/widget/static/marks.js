@@ -1,7 +1,7 @@
 /** Up to where each chat was read, kept per browser and user, and shared by its tabs and elements. */
 
 const unkept = new Map(); // where the browser keeps nothing
-const changes = new EventTarget();
+const MOVED = "nursecare-chat-read"; // on the window: a page may have this module twice, under two addresses
 
 /** @typedef {import("./client.js").ChatClient} ChatClient */
 
@@ -22,7 +22,7 @@ export function setReadMark(client, thread, seq) {
   const key = prefix(client) + thread;
   unkept.set(key, seq);
   if (client.user !== null && stored((storage) => (storage.setItem(key, String(seq)), true))) unkept.delete(key);
-  changes.dispatchEvent(new CustomEvent("change", { detail: key }));
+  dispatchEvent(new CustomEvent(MOVED, { detail: key }));
 }
 
 /** The chat is erased, so is this. @param {ChatClient} client @param {number} thread */
@@ -40,7 +40,7 @@ export function forgetReadMark(client, thread) {
 export function watchReadMarks(client, listener, signal) {
   const start = prefix(client);
   const hear = (key) => key?.startsWith(start) && listener(Number(key.slice(start.length)));
-  changes.addEventListener("change", (/** @type {CustomEvent<string>} */ { detail }) => hear(detail), { signal });
+  addEventListener(MOVED, (/** @type {CustomEvent<string>} */ { detail }) => hear(detail), { signal });
   addEventListener("storage", ({ key }) => hear(key), { signal });
 }
 
