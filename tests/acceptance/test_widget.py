@@ -289,7 +289,8 @@ def test_unread_messages(live: Host, request_page: str, sit_down: Callable[..., 
     admin, thread = live.login("admin"), live.login("client").open(request_page.rpartition("/")[2])
     for number in range(60):
         admin.say(thread, f"message {number}")
-    client = sit_down(live, "client", request_page, viewport={"width": 420, "height": 700})
+    options = {"viewport": {"width": 420, "height": 700}, "reduced_motion": "reduce"}
+    client = sit_down(live, "client", request_page, **options)
     enter(client)
     expect(client.locator(".message")).to_have_count(50)
     expect(client.get_by_text("message 59")).to_be_in_viewport()
