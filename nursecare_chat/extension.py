@@ -122,6 +122,11 @@ class Chat:
         """The current application's settings as they were read, for the host's own pages."""
         return current().config
 
+    @property
+    def storage_origin(self) -> str | None:
+        """Where browsers send and load photos, for ``connect-src`` and ``img-src``; ``None`` if that is the host."""
+        return current().storage.origin
+
     def close_request(self, request: Any) -> bool:
         """Close the chat of ``request``, whose work is done, in the host's own transaction (C44).
 

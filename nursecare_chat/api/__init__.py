@@ -8,7 +8,8 @@ from flask import Blueprint
 from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter
 
-from . import errors, gates, media, messages, metrics, openapi, receipts, stream, threads, uploads
+from ..widget import Templates
+from . import errors, gates, media, messages, metrics, openapi, receipts, stream, threads, uploads, widget
 
 NAME = "nursecare_chat"
 OPEN = f"/api/requests/<{NAME}_key:request_id>/chat/open"
@@ -28,6 +29,12 @@ ROUTES = (
     ("GET", "/api/chat/openapi.json", openapi.show_document),
     ("PUT", f"{media.PATH}/<token>", media.put_media),
     ("GET", f"{media.PATH}/<token>", media.get_media),
+)
+# Not an interface for the chat's users, so not in the document.
+UNDOCUMENTED = (
+    ("GET", metrics.PATH, metrics.show_metrics),
+    ("GET", f"{widget.PATH}/<name>", widget.show_file),
+    ("GET", f"{widget.PATH}/<version>/<name>", widget.show_file),
 )
 CATCH_ALL = ("/api/chat", f"/api/chat/<{NAME}_rest:rest>", OPEN)
 
@@ -52,8 +59,8 @@ def create_blueprint() -> Blueprint:
     blueprint.before_request(gates.before_request)
     errors.register(blueprint)
     blueprint.record(_add_converters)
-    # Not an interface for the chat's users, so it is not in the document.
-    for method, path, view in (*ROUTES, ("GET", metrics.PATH, metrics.show_metrics)):
+    blueprint.jinja_loader = Templates(widget.settings)
+    for method, path, view in (*ROUTES, *UNDOCUMENTED):
         options = {"methods": [method], "provide_automatic_options": False, "merge_slashes": False}
         blueprint.add_url_rule(path, view.__name__, view, **options)
     blueprint.record(_add_catch_all)

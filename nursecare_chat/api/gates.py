@@ -131,8 +131,12 @@ def _require_login() -> None:
     """Never Flask-Login's own answer to this: that may be a redirect or HTML (C12)."""
     if not hasattr(current_app, "login_manager"):
         raise ConfigurationError("The chat needs Flask-Login: call LoginManager(app) and give it a user_loader.")
-    if not (current_user.is_authenticated and is_active(current_user)):
+    if not is_logged_in():
         raise Unauthenticated()
+
+
+def is_logged_in() -> bool:
+    return bool(current_user.is_authenticated and is_active(current_user))
 
 
 def mount() -> str:

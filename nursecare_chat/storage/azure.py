@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
@@ -62,6 +63,10 @@ class AzureStorage:
         return self._container.get_blob_client(name)
 
     # -- signed URLs ---------------------------------------------------------------------------------------------
+
+    @property
+    def origin(self) -> str:
+        return "{0.scheme}://{0.netloc}".format(urlsplit(self._service.account.url))
 
     def sign_put(self, name: str, content_type: str, size: int, ttl: int) -> SignedPut:
         url = self._signed(name, "c", ttl)

@@ -37,6 +37,10 @@ class BlobStorage(Protocol):
     Every method raises :class:`~nursecare_chat.errors.StorageUnavailable` while the storage cannot be reached.
     """
 
+    @property
+    def origin(self) -> str | None:
+        """Of its signed URLs, for a content security policy; ``None`` where that is the application's own."""
+
     def sign_put(self, name: str, content_type: str, size: int, ttl: int) -> SignedPut:
         """A URL that creates this one blob and nothing else, once, for ``ttl`` seconds.
 

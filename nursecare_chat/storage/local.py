@@ -63,6 +63,10 @@ class LocalStorage:
 
     # -- signed URLs ---------------------------------------------------------------------------------------------
 
+    @property
+    def origin(self) -> None:
+        return None
+
     def sign_put(self, name: str, content_type: str, size: int, ttl: int) -> SignedPut:
         with _translated():
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)

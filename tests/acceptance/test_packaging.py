@@ -15,6 +15,7 @@ import pytest
 from ..support.servers import ROOT
 
 UV = [sys.executable, "-m", "uv"]
+SHIPPED = {".py", ".js", ".css", ".ts", ".html"}
 HOST = """
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
@@ -66,7 +67,8 @@ def test_wheel_has_the_migrations_and_nothing_of_the_tests(wheel: Path) -> None:
     assert "nursecare_chat/migrations/versions/step_0001_chat_tables.py" in names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"nursecare_chat"}
     packaged = {name for name in names if name.startswith("nursecare_chat/") and "/migrations/" not in name}
-    assert packaged == {str(path.relative_to(ROOT)) for path in (ROOT / "nursecare_chat").rglob("*.py")}
+    shipped = [path for path in (ROOT / "nursecare_chat").rglob("*") if path.suffix in SHIPPED]
+    assert packaged == {str(path.relative_to(ROOT)) for path in shipped}
 
 
 def test_the_readmes_installation(wheel: Path, tmp_path: Path) -> None:

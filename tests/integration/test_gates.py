@@ -24,6 +24,7 @@ ROUTES = [
     ("GET", "/api/chat/receipt-key"),
     ("GET", "/api/chat/threads"),
     ("GET", "/api/chat/openapi.json"),
+    ("GET", "/api/chat/widget/nursecare-chat-elements.js"),
 ]
 WITH_ID = [route for route in ROUTES if "{thread}" in route[1]]
 UNKNOWN = [("GET", "/api/chat/"), ("GET", "/api/chat/nope/1"), ("DELETE", "/api/chat/threads/{thread}")]

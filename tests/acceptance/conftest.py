@@ -1,0 +1,31 @@
+"""Browsers, and people who sit down in front of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from ..support.browser import launch
+from ..support.visitors import PICTURES, Visitors
+
+expect.set_options(timeout=30_000)  # milliseconds; it is no promise, and a busy machine takes its time
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    PICTURES.mkdir(exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def sit_down(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Somebody with a browser of their own, logged in at ``live``; errors in the console fail the test."""
+    visitors = Visitors(browser)
+    yield visitors.page_of
+    visitors.leave()
+    assert visitors.errors == []
