@@ -52,15 +52,19 @@ class Visitors:
         self._contexts: list[BrowserContext] = []
         self.errors: list[str] = []
 
-    def page_of(self, live: Live, who: str, path: str = "/", **options: Any) -> Page:
+    def page_of(self, live: Live, who: str, path: str = "/", url: str = "", **options: Any) -> Page:
+        """
+        :param url: what reaches the server, if not its own address.
+        """
+        url = url or live.server.url
         context = self._browser.new_context(**options)
         self._contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", self._hear)
         login = {"email": f"{who}@nursecare.test", "password": "demo"}
-        assert context.request.post(f"{live.server.url}/login", data=login).ok
-        page.goto(live.server.url + path)
+        assert context.request.post(f"{url}/login", data=login).ok
+        page.goto(url + path)
         return page
 
     def _hear(self, message: ConsoleMessage) -> None:
