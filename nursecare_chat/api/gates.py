@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from flask import Response, current_app, request
 from flask_login import current_user
@@ -29,7 +29,7 @@ from ..errors import (
     Unauthenticated,
     UnsupportedMediaType,
 )
-from ..keys import parse_integer
+from ..keys import parse_integer, wire
 from ..service.access import is_active
 from ..state import current
 from .loading import parse_json
@@ -45,6 +45,9 @@ METRICS = "show_metrics"
 RATED = {"open_thread": "open", "post_message": "post", "issue_upload": "upload"}
 """The endpoints that are limited, and as what."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+BELIEVED_USER = "X-Chat-User"
+"""Whom a page believes to be logged in, percent-encoded: a tab may be left over from somebody else, and what was typed
+there must not be posted under the name of who came after. Optional."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -133,6 +136,9 @@ def _require_login() -> None:
         raise ConfigurationError("The chat needs Flask-Login: call LoginManager(app) and give it a user_loader.")
     if not is_logged_in():
         raise Unauthenticated()
+    believed = request.headers.get(BELIEVED_USER)
+    if believed is not None and unquote(believed) != str(wire(current().access.user_id(user()))):
+        raise Unauthenticated("Somebody else is logged in by now.")
 
 
 def is_logged_in() -> bool:

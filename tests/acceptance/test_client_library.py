@@ -357,23 +357,23 @@ def test_a_browser_without(script: str, live: Live, sit_down: Callable[..., Pers
     assert stored(live, thread) == ["one", "two", "three"]
 
 
-def test_the_browser_is_handed_over(live: Live, sit_down: Callable[..., Person]) -> None:
+def test_the_browser_is_handed_over(live: Live, wire: Wire, sit_down: Callable[..., Person]) -> None:
     """C23: who logs in next neither sees nor sends what another typed; it goes when its author is back."""
     thread = live.new_thread()
-    person = sit_down("client")
+    person = sit_down("client", url=wire.url)
     client = person.tab(thread)
-    client.page.route(f"**/threads/{thread}/messages", lambda route: route.abort())
+    wire.cut()
     client.say("mine alone")
     eventually(lambda: len(client.kept) == 1)
     client.page.close()
-    person.context.request.post(f"{live.server.url}/logout", data={})
-    person.login("admin")
+    person.login("admin", live.server.url)
+    wire.mend()
     admin = person.tab(thread)
     admin.say("I am the nurse")
     admin.has("I am the nurse")
     assert len(admin.messages) == 1
     admin.page.close()
-    person.context.request.post(f"{live.server.url}/logout", data={})
+    person.context.request.post(f"{wire.url}/logout", data={})
     person.login("client")
     client = person.tab(thread)
     client.has("I am the nurse", "mine alone")
@@ -388,12 +388,11 @@ def test_a_tab_is_left_over(live: Live, wire: Wire, sit_down: Callable[..., Pers
     wire.cut()
     client.say("mine alone")
     eventually(lambda: len(client.kept) == 1)
-    client.page.route("**/api/chat/**", lambda route: route.abort())
+    person.login("admin", live.server.url)
     wire.mend()
-    person.login("admin")
-    admin = person.tab(thread)
+    client.do("dispatchEvent(new Event('online'))")
     client.until("chat.connection === 'denied'")
-    client.page.unroute_all()
+    admin = person.tab(thread)
     client.do("dispatchEvent(new Event('online'))")
     admin.say("I am the nurse")
     admin.has("I am the nurse")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -89,6 +90,21 @@ def test_disabled_and_deleted_accounts_are_nobody(bench: Workbench, thread: int)
     with bench.app.app_context():
         bench.host.disable("client")
     assert_shape(api.thread(thread), 401)
+
+
+def test_a_page_that_is_left_over(bench: Workbench, thread: int) -> None:
+    """C11, C20: a page may say whom it was made for; the id is what the API shows, however it is typed."""
+    client, admin = bench.login("client"), bench.login("admin")
+    sent = client.say(thread, "mine").get_json()["seq"]
+    sender = client.messages(thread).get_json()["messages"][sent - 1]["sender_id"]
+    header = {"X-Chat-User": quote(str(sender), safe="")}
+    path = f"/api/chat/threads/{thread}/messages"
+    assert client.call("GET", path, headers=header).status_code == 200
+    for api in (admin, bench.login(None)):
+        for method in ("GET", "POST"):
+            assert_shape(api.call(method, path, headers=header, json={} if method == "POST" else None), 401)
+    for wrong in ("", "%", "٣", "x" * 300):
+        assert_shape(client.call("GET", path, headers={"X-Chat-User": wrong.encode().decode("latin-1")}), 401)
 
 
 def test_chunked_body_over_the_limit(client_api: Api, thread: int) -> None:

@@ -52,9 +52,12 @@ class Person:
     def _bare(route: Route) -> None:
         route.fulfill(body="<!doctype html><title>Bare</title>", content_type="text/html")
 
-    def login(self, who: str) -> None:
+    def login(self, who: str, url: str = "") -> None:
+        """
+        :param url: what reaches the server, if the network of the person's tabs does not; cookies know no ports.
+        """
         body = {"email": f"{who}@nursecare.test", "password": "demo"}
-        self.user = self.context.request.post(f"{self.url}/login", data=body).json()["id"]
+        self.user = self.context.request.post(f"{url or self.url}/login", data=body).json()["id"]
 
     def tab(self, thread: int | None = None, wait: bool = True, **options: Any) -> Tab:
         page = self.context.new_page()

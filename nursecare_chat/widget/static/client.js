@@ -2,7 +2,7 @@
 import { Conversation } from "./conversation.js";
 import { call } from "./http.js";
 import { Inbox } from "./inbox.js";
-import { enter, requireSame } from "./session.js";
+import { enter } from "./session.js";
 
 /**
  * @typedef {{threadId: number, requestId: number | string, adminId: number | string | null, clientId: number | string,
@@ -107,9 +107,8 @@ export class ChatClient {
     return new Inbox(this);
   }
 
-  async #call(method, url, options) {
-    requireSame(this);
-    return call(method, url, options);
+  #call(method, url, options = {}) {
+    return call(method, url, { ...options, user: this.user });
   }
 
   url(path, root = "/api/chat/") {

@@ -15,11 +15,12 @@ const CODES = {
 /**
  * @param {string} method
  * @param {string} url
- * @param {{body?: object, signal?: AbortSignal}} [options]
+ * @param {{body?: object, signal?: AbortSignal, user?: string | null}} [options] `user`: who must be logged in; the
+ *   server refuses if it is somebody else by now
  * @returns {Promise<any>}
  * @throws {ChatError} for every answer but a success in JSON, and for none
  */
-export async function call(method, url, { body, signal } = {}) {
+export async function call(method, url, { body, signal, user = null } = {}) {
   const stop = new AbortController();
   const giveUp = () => stop.abort();
   const timer = setTimeout(giveUp, PATIENCE);
@@ -28,7 +29,10 @@ export async function call(method, url, { body, signal } = {}) {
   try {
     const response = await fetch(url, {
       method,
-      headers: body ? { "Content-Type": "application/json" } : {},
+      headers: {
+        ...(body && { "Content-Type": "application/json" }),
+        ...(user !== null && { "X-Chat-User": encodeURIComponent(user) }),
+      },
       body: body && JSON.stringify(body),
       signal: stop.signal,
       cache: "no-store",

@@ -1,7 +1,8 @@
 /**
  * Who is logged in in this browser, as far as its pages know: the one whose page came last.
  *
- * A tab may be left over from somebody else. What was typed there must never be sent under the name of who came after.
+ * A tab may be left over from somebody else. The server refuses what it sends; this tells it at once, so that it shows
+ * nothing more either.
  */
 import { ChatError } from "./errors.js";
 
@@ -19,17 +20,6 @@ export function enter(client) {
   }
 }
 
-/** @param {ChatClient} client @throws {ChatError} if somebody else's page came later */
-export function requireSame(client) {
-  let last = null;
-  try {
-    last = localStorage.getItem(PREFIX + client.base);
-  } catch {
-    // as above
-  }
-  if (client.user !== null && last !== null && last !== client.user) throw replaced();
-}
-
 /**
  * @param {ChatClient} client
  * @param {(error: ChatError) => void} listener called when somebody else's page comes
@@ -37,11 +27,8 @@ export function requireSame(client) {
  */
 export function watchSession(client, listener, signal) {
   const hear = ({ key, newValue }) => {
-    if (key === PREFIX + client.base && newValue !== null && newValue !== client.user) listener(replaced());
+    if (key !== PREFIX + client.base || newValue === null || newValue === client.user) return;
+    listener(new ChatError("unauthenticated", { status: 401, message: "Somebody else is logged in by now." }));
   };
   if (client.user !== null) addEventListener("storage", hear, { signal });
-}
-
-function replaced() {
-  return new ChatError("unauthenticated", { status: 401, message: "Somebody else is logged in by now." });
 }
