@@ -174,3 +174,24 @@ def test_a_host_shows_chats_its_own_way(live: Host, sit_down: Callable[..., Page
     client2.open(3)
     expect(row(admin, "Request 3")).to_be_visible()
     expect(admin).to_have_title(re.compile("Inbox"))
+
+
+def test_half_an_answer_waits(live: Host, sit_down: Callable[..., Page]) -> None:
+    """C46: who looks at another chat in between finds what was written; nobody else gets it."""
+    first, second = live.login("client").open(1), live.login("client2").open(3)
+    admin = sit_down(live, "admin", viewport=WIDE)
+    row(admin, "Wound dressing at home").click()
+    message_box(admin).fill("Please do not")
+    row(admin, "Insulin injection").click()
+    expect(admin.locator(f"nursecare-chat[thread='{second}']")).to_have_count(1)
+    expect(message_box(admin)).to_have_value("")
+    row(admin, "Wound dressing at home").click()
+    expect(message_box(admin)).to_have_value("Please do not")
+    message_box(admin).press("Escape")
+    admin.locator("nursecare-chat-inbox").evaluate("inbox => inbox.setAttribute('lang', 'fr')")
+    row(admin, "Wound dressing at home").click()
+    admin.locator("nursecare-chat-inbox").evaluate("inbox => inbox.setAttribute('lang', 'en')")
+    expect(message_box(admin)).to_have_value("Please do not")
+    message_box(admin).press("Enter")
+    expect(message_box(admin)).to_have_value("")
+    expect(admin.locator(f"nursecare-chat[thread='{first}'] .message.sent")).to_have_text(re.compile("Please do not"))

@@ -24,6 +24,7 @@ export class NurseCareChatInbox extends WidgetElement {
   #rows = new Map();
   #selected = null;
   #chat = null;
+  #drafts = new Map(); // thread id → what was written there, and not sent, before another chat was chosen
   #place = null; // thread id of the row that Tab comes to
   #ready = false;
 
@@ -31,6 +32,7 @@ export class NurseCareChatInbox extends WidgetElement {
     this.#run = new AbortController();
     this.#inbox = this.client.inbox();
     this.#known.clear();
+    this.#drafts.clear();
     this.#selected = this.#chat = this.#place = null;
     this.#ready = false;
   }
@@ -57,6 +59,7 @@ export class NurseCareChatInbox extends WidgetElement {
   // -- what is shown --------------------------------------------------------------------------------------------------
 
   draw() {
+    this.#keepDraft();
     this.#rows.clear();
     const part = (key) => {
       const list = h("ul", { class: "rows" });
@@ -96,7 +99,9 @@ export class NurseCareChatInbox extends WidgetElement {
     this.#fill(this.waiting, threads.filter(({ unclaimed }) => unclaimed));
     this.#fill(this.mine, threads.filter(({ unclaimed }) => !unclaimed));
     const there = new Set(threads.map(({ threadId }) => threadId));
-    for (const id of this.#rows.keys()) if (!there.has(id)) this.#rows.delete(id);
+    for (const kept of [this.#rows, this.#drafts]) {
+      for (const id of kept.keys()) if (!there.has(id)) kept.delete(id);
+    }
     this.#rove();
     this.loading.hidden = this.#ready || threads.length > 0;
     this.none.hidden = !this.#ready || threads.length > 0;
@@ -153,7 +158,12 @@ export class NurseCareChatInbox extends WidgetElement {
     this.#chat.focusInput();
   }
 
+  #keepDraft() {
+    if (this.#chat?.isConnected) this.#drafts.set(this.#selected, this.#chat.draft);
+  }
+
   #show(thread) {
+    this.#keepDraft();
     this.#selected = thread.threadId;
     const chat = document.createElement("nursecare-chat");
     for (const name of HANDED_ON) if (this.hasAttribute(name)) chat.setAttribute(name, this.getAttribute(name));
@@ -162,6 +172,7 @@ export class NurseCareChatInbox extends WidgetElement {
     chat.setAttribute("badge", "off"); // the inbox counts them all
     chat.setAttribute("heading", this.#about(thread).title);
     chat.dataset.request = thread.requestId;
+    chat.draft = this.#drafts.get(thread.threadId) ?? "";
     const back = h("button", { type: "button", slot: "lead", class: "back", "aria-label": this.say("inbox.back"), onclick: () => this.#back() },
       icon("back", "icon flip"));
     const address = this.getAttribute("request-url");
@@ -175,6 +186,7 @@ export class NurseCareChatInbox extends WidgetElement {
 
   #back() {
     const row = this.#rows.get(this.#selected) ?? this.#rows.get(this.#place);
+    this.#keepDraft();
     this.#selected = this.#chat = null;
     this.pane.replaceChildren(this.placeholder);
     this.box.classList.remove("chosen");
