@@ -176,6 +176,26 @@ def test_a_host_shows_chats_its_own_way(live: Host, sit_down: Callable[..., Page
     expect(admin).to_have_title(re.compile("Inbox"))
 
 
+def test_a_host_that_is_early_or_late(live: Host, sit_down: Callable[..., Page]) -> None:
+    """C46: what a script calls chats is heard before the module is there and after it is; a number is a name."""
+    live.login("client").open(1)
+    admin = sit_down(live, "admin", viewport=WIDE)
+    source = "/api/chat/widget/nursecare-chat-elements.js"
+    body = f"""<!doctype html><title>Host</title><nursecare-chat-inbox></nursecare-chat-inbox><script>
+        inbox = document.querySelector("nursecare-chat-inbox");
+        inbox.describe = async ({{ requestId }}) => ({{ title: requestId * 1000, detail: null }});
+    </script><script type="module" src="{source}"></script>"""
+    admin.route("**/bare", lambda route: route.fulfill(body=body, content_type="text/html"))
+    admin.goto(f"{live.server.url}/bare")
+    rows = admin.locator("nursecare-chat-inbox .row")
+    named(rows, "1000")
+    rows.first.click()
+    connected(admin)
+    admin.evaluate("inbox.describe = async () => ({ title: 'Wound' })")
+    named(rows, "Wound")
+    expect(admin.locator("nursecare-chat").get_by_role("heading", name="Wound")).to_be_visible()
+
+
 def test_half_an_answer_waits(live: Host, sit_down: Callable[..., Page]) -> None:
     """C46: who looks at another chat in between finds what was written; nobody else gets it."""
     first, second = live.login("client").open(1), live.login("client2").open(3)

@@ -11,13 +11,7 @@ export class NurseCareChatInbox extends WidgetElement {
   static redrawing = [...super.redrawing, "request-url", "heading"];
   static sheets = ["theme.css", "inbox.css"];
 
-  /**
-   * What the host calls a thread: `inbox.describe = async (thread) => ({title, detail})`. Without it `describe-url` is asked,
-   * an address that answers so in JSON, with `{id}` for the request's id.
-   * @type {((thread: import("./inbox.js").InboxThread) => Promise<{title: string, detail?: string}>) | null}
-   */
-  describe = null;
-
+  #describe = null;
   #run = null;
   #inbox = null;
   #known = new Map(); // request id → what it is called
@@ -27,6 +21,29 @@ export class NurseCareChatInbox extends WidgetElement {
   #drafts = new Map(); // thread id → what was written there, and not sent, before another chat was chosen
   #place = null; // thread id of the row that Tab comes to
   #ready = false;
+
+  constructor() {
+    super();
+    if (!Object.hasOwn(this, "describe")) return;
+    const { describe } = this; // set before this module was there
+    delete this.describe;
+    this.describe = describe;
+  }
+
+  /**
+   * What the host calls a thread: `inbox.describe = async (thread) => ({title, detail})`. Without it `describe-url` is asked,
+   * an address that answers so in JSON, with `{id}` for the request's id.
+   * @type {((thread: import("./inbox.js").InboxThread) => Promise<{title: string, detail?: string}>) | null}
+   */
+  get describe() {
+    return this.#describe;
+  }
+
+  set describe(describe) {
+    this.#describe = describe;
+    this.#known.clear();
+    if (this.#ready) this.#refresh();
+  }
 
   prepare() {
     this.#run = new AbortController();
@@ -128,12 +145,14 @@ export class NurseCareChatInbox extends WidgetElement {
     const key = String(thread.requestId);
     if (!this.#known.has(key)) {
       this.#known.set(key, { title: this.say("inbox.request", { id: key }) });
+      const describe = this.#describe;
       this.#ask(thread).then((about) => {
-        if (!about?.title) return;
-        this.#known.set(key, about);
+        if (!about?.title || describe !== this.#describe) return;
+        const [title, detail] = [about.title, about.detail ?? ""].map(String); // a host's number is a name, too
+        this.#known.set(key, { title, detail });
         this.#refresh();
-        if (this.#chat?.dataset.request === key) this.#chat.setAttribute("heading", about.title);
-      }, () => {}); // its number is a name, too
+        if (this.#chat?.dataset.request === key) this.#chat.setAttribute("heading", title);
+      }, () => {}); // as is the request's
     }
     return this.#known.get(key);
   }
