@@ -423,6 +423,17 @@ def test_what_servers_call_languages(
     expect(client.locator("nursecare-chat .frame")).to_have_attribute("dir", "rtl" if language == "ar-EG" else "ltr")
 
 
+def test_a_photo_that_does_not_fit(live: Host, request_page: str, sit_down: Callable[..., Page]) -> None:
+    """C24: what this browser cannot make ready is said, and trying again is not offered in vain."""
+    client = sit_down(live, "client", request_page)
+    client.locator("nursecare-chat").evaluate("element => element.setAttribute('max-image-bytes', 100)")
+    enter(client)
+    share(client, jpeg())
+    expect(client.locator(".message.failed")).to_have_count(1)
+    expect(client.get_by_role("button", name="Discard")).to_be_visible()
+    assert client.get_by_role("button", name="Try again").count() == 0
+
+
 # -- what the element finds --------------------------------------------------------------------------------------------
 
 

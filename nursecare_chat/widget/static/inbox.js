@@ -108,7 +108,8 @@ export class Inbox extends EventTarget {
 
   async #whole() {
     this.#gone.clear();
-    const shown = this.#open.size;
+    const end = this.#cursor === null ? 0 : Number(this.#cursor); // of what was paged through: less for what came by itself
+    const shown = [...this.#open.keys()].filter((id) => id >= end).length;
     const before = new Set(this.#open.keys());
     const found = new Set();
     let cursor;
