@@ -47,6 +47,7 @@ EPOCH = datetime(1970, 1, 1)
 FORM = struct.Struct(">qqqqQ")
 SIGNATURE_BYTES = 16
 WRITTEN = re.compile("[A-Za-z0-9_-]{75}")
+BITS = 0xFFFFFFFFFFFFFFFF
 UNSURE = 100
 """Threads, of which the sum is tried with up to two here or there."""
 
@@ -78,11 +79,12 @@ class Cursor(NamedTuple):
     def explain(self, guess: set[int], unsure: Iterable[int]) -> set[int] | None:
         """The threads that the stream had, if those are ``guess`` but for up to two that it is ``unsure`` of."""
         candidates = sorted(unsure)[-UNSURE:]
+        turned = {thread: -_share(thread) if thread in guess else _share(thread) for thread in candidates}
+        missing = self.total - total(guess)
         for count in range(3):
             for some in combinations(candidates, count):
-                threads = guess.symmetric_difference(some)
-                if total(threads) == self.total:
-                    return threads
+                if (missing - sum(turned[thread] for thread in some)) & BITS == 0:
+                    return guess.symmetric_difference(some)
         return None
 
 
@@ -115,7 +117,7 @@ class Cursors:
 
 def total(threads: Iterable[int]) -> int:
     """A sum that only these threads have, as far as anybody will see."""
-    return sum(map(_share, threads)) & 0xFFFFFFFFFFFFFFFF
+    return sum(map(_share, threads)) & BITS
 
 
 @lru_cache(1 << 16)

@@ -147,3 +147,59 @@ def test_a_long_inbox(live: Live, admin: Person) -> None:
     tab.do("inbox.loadMore()")
     assert tab.do("inbox.hasMore") is False
     assert tab.do("inbox.threads.map(({ threadId }) => threadId)") == threads[::-1]
+
+
+def test_a_chat_beyond_the_first_pages(live: Live, admin: Person) -> None:
+    """C27: an old chat that came into view by a message stays when the list, which goes by age, is looked at again."""
+    client, other = live.login("client"), live.login("admin2")
+    threads = [live.new_thread() for _ in range(103)]
+    tab = look(admin)
+    for thread in threads[:2]:
+        client.say(thread, "Is anybody there?")
+    tab.until("inbox.threads.filter(({ unread }) => unread === 1).length === 2")
+    pages: list[str] = []
+    tab.page.on("request", lambda one: pages.append(one.url) if "/threads?status=open" in one.url else None)
+    for answer in ("I am.", "Can I help?"):
+        tab.page.context.set_offline(True)
+        tab.until("inbox.connection === 'offline'")
+        other.say(threads[1], answer)
+        tab.page.context.set_offline(False)
+        tab.until("inbox.connection === 'live' && inbox.threads.length === 51")
+    assert tab.do("said()")[0] == [threads[0], True, 1, "Is anybody there?", False]
+    assert threads[1] not in tab.do("inbox.threads.map(({ threadId }) => threadId)")
+    assert [url for url in pages if "cursor" in url] == []
+
+
+def test_a_chat_that_goes_while_it_is_asked_for(live: Live, admin: Person) -> None:
+    """C46: the answer to a question may be older than what the stream said meanwhile."""
+    client = live.login("client")
+    old = live.new_thread()
+    for _ in range(50):
+        live.new_thread()
+    tab = look(admin)
+    tab.do("""thread => {
+        window.real = client.thread.bind(client);
+        window.answer = Promise.withResolvers();
+        client.thread = async (id) => { const found = await real(id); asked = id; await answer.promise; return found; };
+        window.asked = null;
+    }""")
+    client.say(old, "hello")
+    tab.until(f"asked === {old}")
+    client.close(old)
+    live.new_thread()
+    tab.until("inbox.threads.length === 51")
+    tab.do("answer.resolve()")
+    tab.do("inbox.summaries.onchange()")
+    assert old not in tab.do("inbox.threads.map(({ threadId }) => threadId)")
+
+
+def test_keys_that_javascript_rounds(live: Live, admin: Person) -> None:
+    """C2: integer keys are JSON numbers, which JavaScript has in 53 bits; string keys are compared as they are."""
+    tab = look(admin)
+    is_me = """async ([user, json]) => {
+        const { ChatClient } = await import("/api/chat/widget/nursecare-chat.js");
+        return new ChatClient({ user }).isMe(JSON.parse(json));
+    }"""
+    big = str(2**60 + 1)
+    cases = [("3", "3"), (big, big), ("03", '"3"'), ("a/b", '"a/b"'), ("4", "3")]
+    assert [tab.do(is_me, case) for case in cases] == [True, True, False, True, False]

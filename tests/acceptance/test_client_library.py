@@ -612,6 +612,35 @@ def test_what_is_no_photo(live: Live, sit_down: Callable[..., Person]) -> None:
     client.until("chat.messages.length === 3")
 
 
+def test_a_photo_that_cannot_be_drawn(live: Live, sit_down: Callable[..., Person]) -> None:
+    """C24: whatever the browser says of it, it has failed, and what comes behind it goes on."""
+    thread = live.new_thread()
+    client = sit_down("client").tab(thread)
+    client.do("""() => {
+        CanvasRenderingContext2D.prototype.drawImage = () => { throw new DOMException("", "InvalidStateError"); };
+    }""")
+    client.share(telling_photo((600, 800)))
+    client.say("behind it")
+    client.has("behind it")
+    assert [message["error"] for message in client.messages] == [None, "photo_unreadable"]
+
+
+def test_who_answers_is_asked_once(live: Live, wire: Wire, sit_down: Callable[..., Person]) -> None:
+    """C17, C30: no event says who claimed the chat; of many messages at once only the first makes a question."""
+    thread = live.new_thread()
+    client = sit_down("client", url=wire.url).tab(thread)
+    wire.cut()
+    admin = live.login("admin")
+    for number in range(20):
+        admin.say(thread, f"message {number}")
+    asked: list[str] = []
+    client.page.on("request", lambda one: asked.append(one.url) if one.url.endswith(f"/threads/{thread}") else None)
+    wire.mend()
+    client.has(*(f"message {number}" for number in range(20)))
+    client.until("chat.thread.adminId !== null")
+    assert len(asked) < 8  # the others are about the stream
+
+
 def test_an_upload_on_a_bad_network(live: Live, sit_down: Callable[..., Person]) -> None:
     """C23, C24: a photo arrives once, whatever was lost on the way there or back, and also after a reload."""
     thread = live.new_thread()

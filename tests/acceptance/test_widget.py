@@ -410,3 +410,76 @@ def test_a_host_chooses_colours(live: Host, request_page: str, sit_down: Callabl
     }""")
     title = client.locator("nursecare-chat").get_by_role("heading", name="Chat")
     assert title.evaluate("element => getComputedStyle(element).color") == "rgb(4, 5, 6)"
+
+
+@pytest.mark.parametrize(("lang", "language"), [("ar_EG", "ar-EG"), ("en-US.UTF-8", "en"), ("en-", "en")])
+def test_what_servers_call_languages(
+    lang: str, language: str, live: Host, request_page: str, sit_down: Callable[..., Page]
+) -> None:
+    """What is no BCP 47 tag is read as far as it can be, and never leaves the element empty."""
+    client = sit_down(live, "client", request_page)
+    speak(client, lang)
+    expect(client.locator("nursecare-chat .frame")).to_have_attribute("lang", language)
+    expect(client.locator("nursecare-chat .frame")).to_have_attribute("dir", "rtl" if language == "ar-EG" else "ltr")
+
+
+def test_a_photo_that_does_not_fit(live: Host, request_page: str, sit_down: Callable[..., Page]) -> None:
+    """C24: what this browser cannot make ready is said, and trying again is not offered in vain."""
+    client = sit_down(live, "client", request_page)
+    client.locator("nursecare-chat").evaluate("element => element.setAttribute('max-image-bytes', 100)")
+    enter(client)
+    share(client, jpeg())
+    expect(client.locator(".message.failed")).to_have_count(1)
+    expect(client.get_by_role("button", name="Discard")).to_be_visible()
+    assert client.get_by_role("button", name="Try again").count() == 0
+
+
+# -- what the element finds --------------------------------------------------------------------------------------------
+
+
+def test_a_request_among_many(live: Host, request_page: str, sit_down: Callable[..., Page]) -> None:
+    """C17, C27: its chat is shown at once, on whichever page of the list it is, though the network fails first."""
+    live.login("client").open(request_page.rpartition("/")[2])
+    for _ in range(50):
+        live.new_thread()
+    client = sit_down(live, "client")
+    asked: list[str] = []
+
+    def away(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(status=502, body="Bad Gateway") if len(asked) == 1 else route.fallback()
+
+    client.route("**/api/chat/threads?*", away)
+    client.goto(live.server.url + request_page)
+    connected(client)
+    assert len(asked) == 3
+    assert client.get_by_role("button", name="Start chat").count() == 0
+
+
+def test_a_device_whose_clock_is_behind(live: Host, request_page: str, sit_down: Callable[..., Page]) -> None:
+    """C15: what waits has the device's time; days begin as often as they do, and nothing moves at each change."""
+    admin, thread = live.login("admin"), live.login("client").open(request_page.rpartition("/")[2])
+    client = sit_down(live, "client")
+    client.clock.set_system_time("2020-05-05T12:00:00Z")
+    client.goto(live.server.url + request_page)
+    enter(client)
+    client.route("**/messages", lambda route: route.abort() if route.request.method == "POST" else route.fallback())
+    admin.say(thread, "now")
+    expect(client.locator(".message.theirs")).to_have_count(1)
+    say(client, "one, in 2020")
+    expect(client.locator(".message.mine")).to_have_count(1)
+    admin.say(thread, "now again")
+    expect(client.locator(".message")).to_have_count(3)
+    client.evaluate("""() => {
+        const chat = document.querySelector("nursecare-chat");
+        const { conversation } = chat;
+        const [first, second, waiting] = conversation.messages;
+        const late = { ...second, created_at: waiting.created_at };
+        const last = { ...first, key: "last", seq: 3 };
+        chat.list.update({ messages: [first, late, last], lastRead: 3, unread: 0, hasOlder: false }, true);
+        window.moved = 0;
+        new MutationObserver((all) => (moved += all.length)).observe(chat.list.list, { childList: true });
+        chat.list.update({ messages: [first, late, last], lastRead: 3, unread: 0, hasOlder: false }, true);
+    }""")
+    assert client.evaluate("moved") == 0
+    expect(client.locator(".separator.day")).to_have_count(3)

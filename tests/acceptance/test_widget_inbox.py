@@ -174,3 +174,44 @@ def test_a_host_shows_chats_its_own_way(live: Host, sit_down: Callable[..., Page
     client2.open(3)
     expect(row(admin, "Request 3")).to_be_visible()
     expect(admin).to_have_title(re.compile("Inbox"))
+
+
+def test_a_host_that_is_early_or_late(live: Host, sit_down: Callable[..., Page]) -> None:
+    """C46: what a script calls chats is heard before the module is there and after it is; a number is a name."""
+    live.login("client").open(1)
+    admin = sit_down(live, "admin", viewport=WIDE)
+    source = "/api/chat/widget/nursecare-chat-elements.js"
+    body = f"""<!doctype html><title>Host</title><nursecare-chat-inbox></nursecare-chat-inbox><script>
+        inbox = document.querySelector("nursecare-chat-inbox");
+        inbox.describe = async ({{ requestId }}) => ({{ title: requestId * 1000, detail: null }});
+    </script><script type="module" src="{source}"></script>"""
+    admin.route("**/bare", lambda route: route.fulfill(body=body, content_type="text/html"))
+    admin.goto(f"{live.server.url}/bare")
+    rows = admin.locator("nursecare-chat-inbox .row")
+    named(rows, "1000")
+    rows.first.click()
+    connected(admin)
+    admin.evaluate("inbox.describe = async () => ({ title: 'Wound' })")
+    named(rows, "Wound")
+    expect(admin.locator("nursecare-chat").get_by_role("heading", name="Wound")).to_be_visible()
+
+
+def test_half_an_answer_waits(live: Host, sit_down: Callable[..., Page]) -> None:
+    """C46: who looks at another chat in between finds what was written; nobody else gets it."""
+    first, second = live.login("client").open(1), live.login("client2").open(3)
+    admin = sit_down(live, "admin", viewport=WIDE)
+    row(admin, "Wound dressing at home").click()
+    message_box(admin).fill("Please do not")
+    row(admin, "Insulin injection").click()
+    expect(admin.locator(f"nursecare-chat[thread='{second}']")).to_have_count(1)
+    expect(message_box(admin)).to_have_value("")
+    row(admin, "Wound dressing at home").click()
+    expect(message_box(admin)).to_have_value("Please do not")
+    message_box(admin).press("Escape")
+    admin.locator("nursecare-chat-inbox").evaluate("inbox => inbox.setAttribute('lang', 'fr')")
+    row(admin, "Wound dressing at home").click()
+    admin.locator("nursecare-chat-inbox").evaluate("inbox => inbox.setAttribute('lang', 'en')")
+    expect(message_box(admin)).to_have_value("Please do not")
+    message_box(admin).press("Enter")
+    expect(message_box(admin)).to_have_value("")
+    expect(admin.locator(f"nursecare-chat[thread='{first}'] .message.sent")).to_have_text(re.compile("Please do not"))

@@ -269,3 +269,14 @@ def test_sums_are_explained_by_few() -> None:
     assert cursor.explain({1, 2, 3, 7}, range(4, 90)) == {1, 2, 3, 4}
     assert cursor.explain({2, 3, 5}, []) is None
     assert cursors.total({1, 4}) != cursors.total({2, 3})
+
+
+def test_sums_that_nothing_explains_are_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C46: an id of a long list is looked at thread by thread, not once for each guess at what has changed."""
+    looked_at: list[int] = []
+    share = cursors._share
+    monkeypatch.setattr(cursors, "_share", lambda thread: looked_at.append(thread) or share(thread))
+    cursor = cursors.Cursor(None, cursors.total(range(5000)))  # type: ignore[arg-type]
+    looked_at.clear()
+    assert cursor.explain(set(range(3, 203)), range(100, 200)) is None
+    assert len(looked_at) <= 500

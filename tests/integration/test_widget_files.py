@@ -113,6 +113,14 @@ def test_the_macros(bench: Workbench) -> None:
     assert 'thread="7"' in rendered(bench, "{{ chat(thread=7) }}")
 
 
+def test_the_macros_of_a_host_that_escapes_nothing(bench: Workbench) -> None:
+    """C1: no value becomes markup, whatever the host has set up Jinja for."""
+    bench.app.jinja_env.autoescape = False
+    page = rendered(bench, "{{ chat(request='\"><img>', client_name='<i>') }}")
+    assert 'request="&#34;&gt;&lt;img&gt;"' in page
+    assert 'client-name="&lt;i&gt;"' in page
+
+
 def test_a_page_without_a_chat(bench: Workbench) -> None:
     """C7: nobody logged in, or switched off: the macros write nothing."""
     assert rendered(bench, "{{ chat(thread=7) }}{{ inbox() }}", who=None).strip() == ""

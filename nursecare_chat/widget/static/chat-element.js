@@ -1,12 +1,16 @@
 /** `<nursecare-chat>`: one request's chat, from its start to the receipt of its erasure. docs/widget.md says what it takes. */
+import { isKey } from "./client.js";
 import { Composer } from "./composer.js";
 import { askLocation, closeAll, confirmClose, enlarge } from "./dialogs.js";
 import { h, icon } from "./dom.js";
 import { receiveFiles } from "./drop.js";
 import { MessageList } from "./message-list.js";
 import { closedPage, deniedPage, startPage } from "./pages.js";
+import { backoff, pause } from "./pauses.js";
 import { badge } from "./title-badge.js";
 import { WidgetElement } from "./widget-element.js";
+
+const PAGES = 20; // of fifty chats, among which the request's is looked for; the button finds it anyway
 
 export class NurseCareChat extends WidgetElement {
   static restarting = [...super.restarting, "thread", "request"];
@@ -26,6 +30,16 @@ export class NurseCareChat extends WidgetElement {
     return this.#conversation;
   }
 
+  /** What is written but not sent. */
+  get draft() {
+    return this.composer?.draft ?? this.#waiting;
+  }
+
+  set draft(text) {
+    if (this.composer) this.composer.draft = text;
+    else this.#waiting = text;
+  }
+
   // -- start and end --------------------------------------------------------------------------------------------------
 
   prepare() {
@@ -38,13 +52,9 @@ export class NurseCareChat extends WidgetElement {
   async begin() {
     const { signal } = this.#run;
     document.addEventListener("visibilitychange", () => this.#seen(), { signal });
-    try {
-      const thread = this.getAttribute("thread") ?? (await this.#find());
-      if (thread !== null && !signal.aborted) this.#converse(Number(thread));
-    } catch {
-      // The start page is shown, and its button says what is wrong.
-    }
+    const thread = this.getAttribute("thread") ?? (await this.#search(signal));
     if (signal.aborted) return;
+    if (thread !== null) this.#converse(Number(thread));
     this.#looking = false;
     this.#show();
   }
@@ -55,14 +65,35 @@ export class NurseCareChat extends WidgetElement {
     this.#conversation = null;
     this.list?.stop();
     this.composer?.clear();
+    this.#waiting = "";
     badge(this, 0);
+  }
+
+  // The network's troubles pass. After a refusal the start page is shown, and its button says what is wrong.
+  async #search(signal) {
+    for (let attempt = 0; !signal.aborted; ) {
+      try {
+        return await this.#find();
+      } catch ({ status, retryAfter = 0 }) {
+        const passes = status === 0 || status === 429 || (status >= 500 && status !== 501);
+        if (!passes) return null;
+        await pause(Math.max(backoff(attempt++), retryAfter * 1000), signal);
+      }
+    }
+    return null;
   }
 
   async #find() {
     const request = this.getAttribute("request");
+    if (request === null) return null;
     if (this.hasAttribute("auto")) return (await this.client.open(request)).threadId;
-    const { threads } = await this.client.threads({ limit: 50 });
-    return threads.find(({ requestId }) => String(requestId) === request)?.threadId ?? null;
+    for (let [page, cursor] = [0, undefined]; page < PAGES && cursor !== null; page++) {
+      const { threads, nextCursor } = await this.client.threads({ limit: 50, cursor });
+      const found = threads.find(({ requestId }) => isKey(requestId, request));
+      if (found) return found.threadId;
+      cursor = nextCursor;
+    }
+    return null;
   }
 
   async #open() {
@@ -159,7 +190,7 @@ export class NurseCareChat extends WidgetElement {
       closeAll(this.frame);
       this.hush();
     }
-    this.#waiting = phase === "closed" ? "" : (this.composer?.draft ?? "");
+    this.#waiting = phase === "closed" ? "" : this.draft;
     this.list?.stop();
     this.composer?.clear();
     this.list = this.composer = null;

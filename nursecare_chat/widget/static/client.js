@@ -46,7 +46,7 @@ export class ChatClient {
 
   /** @param {number | string | null} userId */
   isMe(userId) {
-    return this.user !== null && String(userId) === this.user;
+    return this.user !== null && isKey(userId, this.user);
   }
 
   /** @returns {Promise<{threadId: number, status: "open" | "closed"}>} */
@@ -114,6 +114,15 @@ export class ChatClient {
   url(path, root = "/api/chat/") {
     return this.base + root + path;
   }
+}
+
+/**
+ * Whether a host's key in an answer is the one that `text` spells. A number beyond 2 ** 53 was rounded when it was read
+ * (ECMA-404 says nothing of its size, JSON.parse makes it a double), so the text is, too.
+ * @param {number | string | null} key @param {string} text
+ */
+export function isKey(key, text) {
+  return typeof key === "number" ? key === Number(text) : String(key) === text;
 }
 
 function query(given) {

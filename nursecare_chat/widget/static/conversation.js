@@ -34,6 +34,7 @@ export class Conversation extends EventTarget {
   #timeline = new Timeline();
   #cursor = null;
   #stale = false;
+  #asking = false;
 
   /** @param {import("./client.js").ChatClient} client @param {number} threadId */
   constructor(client, threadId) {
@@ -182,8 +183,13 @@ export class Conversation extends EventTarget {
 
   // The first admin who posts claims the thread (C17), and no event says so.
   #claim({ sender_id }) {
-    if (this.thread?.adminId !== null || String(sender_id) === String(this.thread.clientId)) return;
-    this.client.thread(this.threadId).then((thread) => this.#hear(thread), () => {});
+    if (this.#asking || this.thread?.adminId !== null || String(sender_id) === String(this.thread.clientId)) return;
+    this.#asking = true;
+    const answered = (thread = this.thread) => {
+      this.#asking = false;
+      this.#hear(thread);
+    };
+    this.client.thread(this.threadId).then(answered, () => answered());
   }
 
   #shown(wire) {

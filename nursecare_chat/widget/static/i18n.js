@@ -15,13 +15,22 @@ export function addCatalogue(language, catalogue) {
   catalogues.set(key, { ...catalogues.get(key), ...catalogue });
 }
 
-/** "pt-BR" finds itself, else "pt", else English. */
-function find(language) {
-  const parts = language.toLowerCase().split("-");
+/** "pt-BR" finds itself, else "pt", else English; "pt_BR" is what locales are called on servers. */
+function find(wanted) {
+  const language = wanted.replaceAll("_", "-");
+  const parts = isTag(language) ? language.toLowerCase().split("-") : [];
   for (; parts.length; parts.pop()) {
     if (catalogues.has(parts.join("-"))) return { language, catalogue: catalogues.get(parts.join("-")) };
   }
   return { language: "en", catalogue: en };
+}
+
+function isTag(language) {
+  try {
+    return Intl.getCanonicalLocales(language).length === 1;
+  } catch {
+    return false; // "en-US.UTF-8", say: Intl would refuse it, and nothing be shown
+  }
 }
 
 export class Texts {

@@ -11,26 +11,45 @@ export class NurseCareChatInbox extends WidgetElement {
   static redrawing = [...super.redrawing, "request-url", "heading"];
   static sheets = ["theme.css", "inbox.css"];
 
-  /**
-   * What the host calls a thread: `inbox.describe = async (thread) => ({title, detail})`. Without it `describe-url` is asked,
-   * an address that answers so in JSON, with `{id}` for the request's id.
-   * @type {((thread: import("./inbox.js").InboxThread) => Promise<{title: string, detail?: string}>) | null}
-   */
-  describe = null;
-
+  #describe = null;
   #run = null;
   #inbox = null;
   #known = new Map(); // request id → what it is called
   #rows = new Map();
   #selected = null;
   #chat = null;
+  #drafts = new Map(); // thread id → what was written there, and not sent, before another chat was chosen
   #place = null; // thread id of the row that Tab comes to
   #ready = false;
+
+  constructor() {
+    super();
+    if (!Object.hasOwn(this, "describe")) return;
+    const { describe } = this; // set before this module was there
+    delete this.describe;
+    this.describe = describe;
+  }
+
+  /**
+   * What the host calls a thread: `inbox.describe = async (thread) => ({title, detail})`. Without it `describe-url` is asked,
+   * an address that answers so in JSON, with `{id}` for the request's id.
+   * @type {((thread: import("./inbox.js").InboxThread) => Promise<{title: string, detail?: string}>) | null}
+   */
+  get describe() {
+    return this.#describe;
+  }
+
+  set describe(describe) {
+    this.#describe = describe;
+    this.#known.clear();
+    if (this.#ready) this.#refresh();
+  }
 
   prepare() {
     this.#run = new AbortController();
     this.#inbox = this.client.inbox();
     this.#known.clear();
+    this.#drafts.clear();
     this.#selected = this.#chat = this.#place = null;
     this.#ready = false;
   }
@@ -57,6 +76,7 @@ export class NurseCareChatInbox extends WidgetElement {
   // -- what is shown --------------------------------------------------------------------------------------------------
 
   draw() {
+    this.#keepDraft();
     this.#rows.clear();
     const part = (key) => {
       const list = h("ul", { class: "rows" });
@@ -96,7 +116,9 @@ export class NurseCareChatInbox extends WidgetElement {
     this.#fill(this.waiting, threads.filter(({ unclaimed }) => unclaimed));
     this.#fill(this.mine, threads.filter(({ unclaimed }) => !unclaimed));
     const there = new Set(threads.map(({ threadId }) => threadId));
-    for (const id of this.#rows.keys()) if (!there.has(id)) this.#rows.delete(id);
+    for (const kept of [this.#rows, this.#drafts]) {
+      for (const id of kept.keys()) if (!there.has(id)) kept.delete(id);
+    }
     this.#rove();
     this.loading.hidden = this.#ready || threads.length > 0;
     this.none.hidden = !this.#ready || threads.length > 0;
@@ -123,12 +145,14 @@ export class NurseCareChatInbox extends WidgetElement {
     const key = String(thread.requestId);
     if (!this.#known.has(key)) {
       this.#known.set(key, { title: this.say("inbox.request", { id: key }) });
+      const describe = this.#describe;
       this.#ask(thread).then((about) => {
-        if (!about?.title) return;
-        this.#known.set(key, about);
+        if (!about?.title || describe !== this.#describe) return;
+        const [title, detail] = [about.title, about.detail ?? ""].map(String); // a host's number is a name, too
+        this.#known.set(key, { title, detail });
         this.#refresh();
-        if (this.#chat?.dataset.request === key) this.#chat.setAttribute("heading", about.title);
-      }, () => {}); // its number is a name, too
+        if (this.#chat?.dataset.request === key) this.#chat.setAttribute("heading", title);
+      }, () => {}); // as is the request's
     }
     return this.#known.get(key);
   }
@@ -153,7 +177,12 @@ export class NurseCareChatInbox extends WidgetElement {
     this.#chat.focusInput();
   }
 
+  #keepDraft() {
+    if (this.#chat?.isConnected) this.#drafts.set(this.#selected, this.#chat.draft);
+  }
+
   #show(thread) {
+    this.#keepDraft();
     this.#selected = thread.threadId;
     const chat = document.createElement("nursecare-chat");
     for (const name of HANDED_ON) if (this.hasAttribute(name)) chat.setAttribute(name, this.getAttribute(name));
@@ -162,6 +191,7 @@ export class NurseCareChatInbox extends WidgetElement {
     chat.setAttribute("badge", "off"); // the inbox counts them all
     chat.setAttribute("heading", this.#about(thread).title);
     chat.dataset.request = thread.requestId;
+    chat.draft = this.#drafts.get(thread.threadId) ?? "";
     const back = h("button", { type: "button", slot: "lead", class: "back", "aria-label": this.say("inbox.back"), onclick: () => this.#back() },
       icon("back", "icon flip"));
     const address = this.getAttribute("request-url");
@@ -175,6 +205,7 @@ export class NurseCareChatInbox extends WidgetElement {
 
   #back() {
     const row = this.#rows.get(this.#selected) ?? this.#rows.get(this.#place);
+    this.#keepDraft();
     this.#selected = this.#chat = null;
     this.pane.replaceChildren(this.placeholder);
     this.box.classList.remove("chosen");

@@ -32,6 +32,7 @@ export class Inbox extends EventTarget {
   #open = new Map();
   #heard = new Map(); // the last seq of each chat that the stream has brought
   #gone = new Set(); // since the list was asked for
+  #asked = new Map(); // those that are asked for one by one → whether to ask once more
   #cursor = null;
   #position = null;
   #loading = false;
@@ -107,14 +108,19 @@ export class Inbox extends EventTarget {
 
   async #whole() {
     this.#gone.clear();
-    const shown = this.#open.size;
+    const end = this.#cursor === null ? 0 : Number(this.#cursor); // of what was paged through: less for what came by itself
+    const shown = [...this.#open.keys()].filter((id) => id >= end).length;
     const before = new Set(this.#open.keys());
     const found = new Set();
     let cursor;
     do {
       cursor = await this.#page(cursor, found);
     } while (cursor !== null && found.size < shown);
-    for (const id of before) if (!found.has(id)) this.#open.delete(id);
+    for (const id of before) {
+      if (found.has(id)) continue;
+      if (cursor !== null && id < Number(cursor)) this.#look(id); // on a later page: it is shown for what came in it
+      else this.#open.delete(id);
+    }
     this.#change();
   }
 
@@ -134,6 +140,7 @@ export class Inbox extends EventTarget {
     if (thread.status !== "open") return this.#remove(thread.threadId);
     const lastSeq = Math.max(thread.lastSeq, this.#open.get(thread.threadId)?.lastSeq ?? 0);
     this.#open.set(thread.threadId, { ...thread, lastSeq });
+    this.#gone.delete(thread.threadId);
     this.summaries.want(thread.threadId, lastSeq);
     this.#change();
   }
@@ -185,8 +192,27 @@ export class Inbox extends EventTarget {
     this.shared.stop();
   }
 
-  #look(threadId) {
-    this.client.thread(threadId).then((thread) => !this.#over.signal.aborted && this.#put(thread), () => {});
+  async #look(threadId) {
+    const { signal } = this.#over;
+    if (this.#asked.has(threadId)) return this.#asked.set(threadId, true);
+    this.#asked.set(threadId, false);
+    try {
+      const thread = await this.client.thread(threadId);
+      if (signal.aborted || this.#gone.has(threadId)) return; // the stream was faster
+      if (this.#isOthers(thread)) this.#remove(threadId);
+      else this.#put(thread);
+    } catch (error) {
+      if (error.status === 403 || error.status === 404) this.#remove(threadId);
+    } finally {
+      const again = this.#asked.get(threadId);
+      this.#asked.delete(threadId);
+      if (again && !signal.aborted) this.#look(threadId);
+    }
+  }
+
+  // An admin may look at what another admin has, but it is not in the list (C27).
+  #isOthers({ adminId, clientId }) {
+    return this.client.user !== null && adminId !== null && !this.client.isMe(adminId) && !this.client.isMe(clientId);
   }
 
   #connect(state, error = null) {

@@ -73,12 +73,16 @@ export class MessageList {
 
   #reconcile(messages) {
     const nodes = [];
+    const days = new Map(); // how often each begins: what waits has this device's time, which may be before the server's
     const left = new Set(this.#views.keys());
     messages.forEach((message, index) => {
       const [before, after] = [messages[index - 1], messages[index + 1]];
       const day = new Date(message.created_at).toDateString();
       const begins = !before || new Date(before.created_at).toDateString() !== day;
-      if (begins) nodes.push(this.#separator(`day ${day}`, "day", this.texts.day(new Date(message.created_at))));
+      if (begins) {
+        days.set(day, (days.get(day) ?? 0) + 1);
+        nodes.push(this.#separator(`day ${day} ${days.get(day)}`, "day", this.texts.day(new Date(message.created_at))));
+      }
       if (message.seq !== null && message.seq === this.#marker) {
         const count = messages.filter(({ mine, seq }) => !mine && seq >= this.#marker).length;
         nodes.push(this.#separator("new", "new-marker", this.texts.say("chat.new", { count })));

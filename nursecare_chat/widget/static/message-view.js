@@ -108,7 +108,7 @@ export class MessageView {
     this.trouble.replaceChildren(
       h("p", {}, error ? this.texts.error(error, type) : this.texts.say("error.unknown")),
       h("div", { class: "trouble-actions" },
-        error?.code !== "photo_unreadable" &&
+        !error?.code.startsWith("photo_") && // there is nothing that could be sent
           h("button", { type: "button", class: "link", onclick: () => this.actions.retry(key) }, say("message.retry")),
         h("button", { type: "button", class: "link", onclick: () => this.actions.cancel(key) }, say("message.discard"))),
     );

@@ -137,7 +137,8 @@ export class Outbox {
     try {
       if (file) entry.photo = await preparePhoto(file, this.client);
     } catch (error) {
-      const failed = { ...entry, state: "failed", error: error.toJSON() };
+      const known = error instanceof ChatError ? error : new ChatError("photo_unreadable"); // what waits behind it goes on
+      const failed = { ...entry, state: "failed", error: known.toJSON() };
       this.#show(this.entries.map((one) => (one.key === entry.key ? failed : one)));
       return;
     }
