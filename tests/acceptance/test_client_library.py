@@ -680,6 +680,26 @@ def test_an_upload_on_a_bad_network(live: Live, sit_down: Callable[..., Person])
     assert admin.messages[0]["type"] == "image"
 
 
+def test_the_storage_is_out_of_reach(live: Live, sit_down: Callable[..., Person]) -> None:
+    """C24: a photo that gets nowhere, though the server answers, keeps nothing back for ever; it can be tried again."""
+    thread = live.new_thread()
+    client = sit_down("client").tab(thread)
+    client.page.route("**/api/chat/media/**", lambda route: route.abort("connectionrefused"))
+    client.share(telling_photo((60, 80)))
+    client.say("Did you get my photo?")
+
+    def sent() -> bool:
+        client.do("dispatchEvent(new Event('online'))")  # ends the pause before the next try
+        return client.texts() == ["Did you get my photo?"]
+
+    eventually(sent)
+    (photo,) = [message for message in client.messages if message["state"] == "failed"]
+    assert photo["error"] == "photo_storage_away"
+    client.page.unroute_all()
+    client.do(f"chat.retry('{photo['key']}')")
+    client.has("Did you get my photo?", None)
+
+
 def test_a_photo_is_cancelled(live: Live, sit_down: Callable[..., Person]) -> None:
     """C24: while it is uploaded; nothing of it stays in the browser, and what was typed behind it is sent."""
     thread = live.new_thread()

@@ -29,7 +29,7 @@ from ..support.visitors import (
     title_count,
 )
 
-OWN_CODES = {"network", "photo_unreadable", "photo_too_big", "photo_refused", "unknown"}
+OWN_CODES = {"network", "photo_unreadable", "photo_too_big", "photo_storage_away", "photo_refused", "unknown"}
 
 
 @pytest.fixture(scope="module")

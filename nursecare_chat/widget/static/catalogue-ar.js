@@ -138,6 +138,7 @@ export default {
   "error.unknown": "حدث خطأ ما. يُرجى المحاولة مرة أخرى.",
   "error.network": "لا يوجد اتصال بالخادم.",
   "error.photo_unreadable": "تعذّرت قراءة هذه الصورة. اخترها بصيغة JPEG أو PNG.",
+  "error.photo_storage_away": "تعذّر الوصول إلى مكان حفظ الصور. حاول مرة أخرى لاحقًا.",
   "error.photo_too_big": "هذه الصورة كبيرة جدًا حتى بعد تصغيرها.",
   "error.photo_refused": "لم تُقبل هذه الصورة.",
   "error.internal_error": "حدث خطأ لدينا. يُرجى المحاولة مرة أخرى.",

@@ -117,6 +117,7 @@ export default {
   "error.unknown": "Something went wrong. Please try again.",
   "error.network": "There is no connection to the server.",
   "error.photo_unreadable": "This photo cannot be read. Choose it as JPEG or PNG.",
+  "error.photo_storage_away": "The place where photos are kept cannot be reached. Try again later.",
   "error.photo_too_big": "This photo is too big, even made smaller.",
   "error.photo_refused": "This photo was not accepted.",
   "error.internal_error": "Something went wrong on our side. Please try again.",

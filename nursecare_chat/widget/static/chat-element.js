@@ -14,7 +14,7 @@ const PAGES = 20; // of fifty chats, among which the request's is looked for; th
 
 export class NurseCareChat extends WidgetElement {
   static restarting = [...super.restarting, "thread", "request"];
-  static redrawing = [...super.redrawing, "heading", "client-name", "admin-name"];
+  static redrawing = [...super.redrawing, "heading", "client-name", "admin-name", "badge"];
   static sheets = ["theme.css", "dialogs.css", "chat.css", "messages.css", "composer.css"];
 
   #run = null; // ends what belongs to one start
@@ -281,7 +281,7 @@ export class NurseCareChat extends WidgetElement {
 
   #count() {
     const count = this.#phase === "talk" ? this.#conversation.unread : 0;
-    if (this.getAttribute("badge") !== "off") badge(this, count);
+    badge(this, this.getAttribute("badge") === "off" ? 0 : count);
     if (count !== this.unread) this.tell("nursecare-unread", { count });
     this.unread = count;
   }

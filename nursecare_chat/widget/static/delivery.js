@@ -3,13 +3,14 @@ import { ChatError } from "./errors.js";
 import { backoff, pause } from "./pauses.js";
 import { put } from "./upload.js";
 
-const TRIES = 5; // of what the server answers 500: it may be this very message that it cannot take
+const TRIES = 5; // of what the server answers 500, or a storage nothing: it may be this very message that is not taken
 const ADDRESSES = 3; // that one photo may use up in a row
 
 export class Delivery {
   /** @type {(part: number) => void} */
   onprogress = () => {};
   #stop = new AbortController();
+  #unanswered = 0; // uploads in a row
 
   /**
    * @param {import("./client.js").ChatClient} client
@@ -84,9 +85,18 @@ export class Delivery {
       entry.issued = await this.client.issueUpload(entry.thread, type, size, signal);
       await this.store.update(entry);
     }
-    await put(entry.issued, bytes, { signal, onprogress: this.onprogress });
+    await put(entry.issued, bytes, { signal, onprogress: this.onprogress }).catch((error) => this.#blame(error));
     entry.uploaded = true;
     await this.store.update(entry);
+  }
+
+  // Without an answer the network may be gone, and all else waits too. Where only the storage is, as with a policy of the
+  // page or the account that forbids it, nothing that was typed later need wait.
+  async #blame(error) {
+    if (error.status !== 0 || this.aborted || ++this.#unanswered < TRIES) throw error;
+    this.#unanswered = 0;
+    await this.client.thread(this.entry.thread);
+    throw new ChatError("photo_storage_away");
   }
 }
 

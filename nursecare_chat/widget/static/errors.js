@@ -1,7 +1,8 @@
 /** What went wrong, by a code that a catalogue has words for. */
 export class ChatError extends Error {
   /**
-   * @param {string} code the server's (contract C12), or `network`, `photo_unreadable`, `photo_too_big`
+   * @param {string} code the server's (contract C12), or `network`, `photo_unreadable`, `photo_too_big`,
+   *   `photo_storage_away`
    * @param {{status?: number, errors?: Record<string, string[]>, retryAfter?: number, message?: string}} [more]
    *   `status` 0: there was no answer; `retryAfter` in seconds, 0 where nothing was said
    */

@@ -26,6 +26,7 @@ export class Outbox {
   #delivery = null;
   #queued = false;
   #denied = false;
+  #erased = false;
 
   /**
    * @param {import("./client.js").ChatClient} client
@@ -75,6 +76,7 @@ export class Outbox {
       body,
       state: "sending",
     };
+    if (this.#erased) return entry.key;
     if (file) this.#previews.set(entry.key, URL.createObjectURL(file));
     this.#unready.set(entry.key, entry);
     this.#show([...this.entries, entry]);
@@ -102,6 +104,7 @@ export class Outbox {
 
   /** The chat is closed: nothing of it stays in this browser. */
   async erase() {
+    this.#erased = true;
     this.#over.abort();
     this.#delivery?.abort();
     this.#unready.clear();
