@@ -205,7 +205,7 @@ def test_logout_ends_it(live: Live) -> None:
 @pytest.mark.parametrize("how", ["disable", "demote"])
 def test_lost_access(live_servers: Callable[..., Live], host: str, how: str) -> None:
     """C46, C34: a disabled user gets no byte more after 5 s; who is no admin any more loses what only admins see."""
-    live = live_servers("gevent", host, CHAT_STREAM_HEARTBEAT="0.7", CASE=how)
+    live = live_servers("gevent", host, CHAT_STREAM_HEARTBEAT="0.7", CASE=f"inbox-{how}")
     thread = live.new_thread()
     admin, client = live.login("admin2"), live.login("client")
     reader, bystander = admin.follow().wait_open(), client.follow().wait_open()
