@@ -198,6 +198,7 @@ class Workbench:
     def close(self) -> None:
         for app in self.apps:
             state = app.extensions["nursecare_chat"]
+            state.hub._bell.set()  # who waits for the next poll sees that nobody is there, and ends
             if self.host.database == "postgresql":
                 self._wait_for_threads(app, state)
             state.database.dispose()
@@ -209,7 +210,6 @@ class Workbench:
 
     def _wait_for_threads(self, app: Flask, state: Any) -> None:
         """What comes back to a pool that was disposed of is never closed, and psycopg warns of that."""
-        state.hub._bell.set()
         with app.app_context():
             pools: list[Any] = [engine.pool for engine in self.host.db.engines.values()]
         pools.append(state.database.engine.pool)
