@@ -37,7 +37,7 @@ def announce(environ: Mapping[str, Any]) -> Any | None:
 
 
 def is_ready(response: Any, written: int) -> bool:
-    """Whether every byte of ours, and nothing else, reached it: a middleware that changes bodies goes on to get this one.
+    """Whether every byte of ours reached it, and nothing else did: what a middleware changes, it must go on to get.
 
     :param written: the bytes that our body has given so far.
     """
