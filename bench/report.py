@@ -20,6 +20,9 @@ from .servers import CONTENDERS
 TIE = 0.2
 """Of the smaller value: what differs by less is called a tie."""
 
+MARK = "<!-- measured -->\n"
+"""In a page: what is behind it is written by :func:`write`."""
+
 Turn = dict[str, Any]
 
 
@@ -28,7 +31,7 @@ def rows(sizes: dict[str, Any]) -> list[tuple[str, Callable[[Turn], float | None
     most = str(sizes["crowds"][-1])
     return [
         (f"memory per stream at {most}, KB", lambda turn: turn["KB per stream"][most], False),
-        (f"processor at rest, {most} streams, % of a core", lambda turn: turn["idle CPU %"], False),
+        (f"processor at rest, {most} streams, % of a core", lambda turn: turn["idle CPU %"]["server"], False),
         (f"streams reopened after a restart, {sizes['reopened']}, per s", lambda turn: turn["opens/s"], True),
         (f"p50 at 100 messages/s, {sizes['busy']} streams, ms", lambda turn: at(turn, 100, "p50"), False),
         (f"p99 at 100 messages/s, {sizes['busy']} streams, ms", lambda turn: at(turn, 100, "p99"), False),
@@ -120,11 +123,17 @@ def pictures(results: dict[str, Any], folder: Path) -> None:
 
 
 def write(results: dict[str, Any], folder: Path) -> str:
-    """``bench-table.md`` and the pictures in ``folder``; the table."""
+    """The pictures, and the table behind the mark in ``bench.md``, in ``folder``; the table."""
     folder.mkdir(parents=True, exist_ok=True)
-    shown = table(results)
-    (folder / "bench-table.md").write_text(f"{shown}\n\n{results['machine']}\n")
     pictures(results, folder)
+    shown, page = table(results), folder / "bench.md"
+    rounds = max(turn["round"] for turn in results["turns"]) + 1
+    windows = f"{rounds} rounds, windows of {results['sizes']['window']:g} s"
+    shots = "![Latency over rate](bench-latency.png)\n\n![Memory over streams](bench-memory.png)"
+    said = page.read_text(encoding="utf-8").split(MARK)[0] if page.exists() else ""
+    page.write_text(
+        f"{said}{MARK}\n## Figures\n\n{results['machine']}; {windows}.\n\n{shown}\n\n{shots}\n", encoding="utf-8"
+    )
     return shown
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 
@@ -100,6 +102,26 @@ CONTENDERS = {
 """A way of running ours that is to be compared is one more line with ``settings``."""
 
 
+class Spent(NamedTuple):
+    """Seconds: on the clock, of the server's processes, of the core that they have, of each other core."""
+
+    clock: float
+    server: float
+    core: float
+    elsewhere: float
+
+    def since(self, before: Spent) -> dict[str, float]:
+        """In percent of a core; ``by others`` is what disturbed the server, the kernel's work for its sockets included.
+        Where the rest of the machine is near 100, it is the load, PostgreSQL or Redis that is measured.
+        """
+        clock, server, core, elsewhere = (now - then for now, then in zip(self, before, strict=True))
+        return {
+            "server": round(server / clock * 100, 2),
+            "its core, by others": round((core - server) / clock * 100, 1),
+            "rest of the machine": round(elsewhere / clock * 100, 1),
+        }
+
+
 class Running:
     """A contender on ``core``; answers as soon as this returns."""
 
@@ -146,9 +168,12 @@ class Running:
         """Bytes, of all its processes; what they share counts once."""
         return sum(_proportional(pid) for pid in self._pids())
 
-    def cpu(self) -> float:
-        """Seconds of processor time, of all its processes."""
-        return sum(_ticks(pid) for pid in self._pids()) / TICKS
+    def spent(self) -> Spent:
+        """Until now; what counts is the difference of two."""
+        server = sum(_ticks(pid) for pid in self._pids()) / TICKS
+        cores = {core: _busy(core) for core in (self._core, *os.sched_getaffinity(0))}
+        core = cores.pop(self._core)
+        return Spent(time.monotonic(), server, core, sum(cores.values()) / len(cores))
 
     def redis_connections(self) -> tuple[int, int]:
         """How many there are to Redis, and how many of those receive."""
@@ -173,3 +198,10 @@ def _proportional(pid: int) -> int:
 def _ticks(pid: int) -> int:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
+
+
+def _busy(core: int) -> float:
+    """Seconds in which it was not idle."""
+    line = next(one for one in Path("/proc/stat").read_text().splitlines() if one.startswith(f"cpu{core} "))
+    user, nice, system, _idle, _waiting, *interrupts = (int(number) for number in line.split()[1:8])
+    return (user + nice + system + sum(interrupts)) / TICKS
