@@ -40,6 +40,7 @@ class Figures:
     p50: float | None
     p99: float | None
     lost: int
+    """Deliveries that never came, those of refused posts included."""
     duplicates: int
     disordered: int
     gave_up: bool
@@ -53,7 +54,6 @@ class Ledger:
     def __init__(self, first: int = 0) -> None:
         self.first = first
         self.due = array("d")
-        self.came = array("B")
         self.delays = array("d")
         self.answers: Counter[str] = Counter()
         self.duplicates = self.disordered = 0
@@ -61,7 +61,6 @@ class Ledger:
     def arrived(self, number: int, now: float) -> None:
         place = number - self.first
         if 0 <= place < len(self.due):
-            self.came[place] += 1
             self.delays.append(now - self.due[place])
 
     def percentile(self, part: float, expected: int) -> float | None:
@@ -148,7 +147,6 @@ class Crowd:
             self.poller.turn(0)
             seats = by_thread[order[number % len(order)]]
             ledger.due.append(due)
-            ledger.came.append(0)
             expected += len(seats)
             self._office.send(self._request(seats[number // len(order) % len(seats)], ledger.first + number))
             late = bool(ledger.delays) and ledger.delays[-1] > GIVE_UP

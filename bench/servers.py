@@ -80,6 +80,14 @@ CONTENDERS = {
     for contender in (
         Contender("ours", "nursecare_chat", (*GUNICORN, "examples.nursecare:create_app()"), ours, is_peer=False),
         Contender(
+            "ours-wsgi",
+            "nursecare_chat, streams by WSGI alone",
+            (*GUNICORN, "examples.nursecare:create_app()"),
+            ours,
+            is_peer=False,
+            settings={"CHAT_STREAM_HANDOFF": "off"},
+        ),
+        Contender(
             "fastapi",
             "FastAPI, sse-starlette",
             (*UVICORN, "bench.peers.fastapi_peer:app"),
