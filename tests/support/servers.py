@@ -123,6 +123,11 @@ class Server(Process):
         found = subprocess.run(["pgrep", "-P", str(self.popen.pid)], capture_output=True, text=True).stdout
         return [int(pid) for pid in found.split()]
 
+    @staticmethod
+    def stopped(pid: int) -> bool:
+        """Whether SIGSTOP has reached the process."""
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("T")
+
     def descriptors(self) -> int:
         """Open file descriptors of the process that has the most, which is the one with the streams."""
         pids = subprocess.run(["pgrep", "-g", str(self.popen.pid)], capture_output=True, text=True, check=True).stdout
