@@ -14,7 +14,6 @@ from typing import Any
 
 from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.routing import Rule
 from werkzeug.security import generate_password_hash
 
 import examples.nursecare
@@ -27,27 +26,6 @@ from .databases import Databases
 from .sse import Event, Parser, parse
 
 reference_models.generate_password_hash = partial(generate_password_hash, method="pbkdf2:sha256:1")  # quick logins
-
-
-def _once_each(compile_builder: Any) -> Any:
-    """Werkzeug compiles two functions for each rule of each application: 12 of the 17 ms that it takes to make one.
-
-    They depend on nothing but what the rule says, unless it has defaults.
-    """
-    compiled: dict[Any, Any] = {}
-
-    def find(rule: Rule, append_unknown: bool = True) -> Any:
-        if rule.defaults:
-            return compile_builder(rule, append_unknown)
-        said = (rule.rule, tuple(rule._trace), append_unknown)
-        if said not in compiled:
-            compiled[said] = compile_builder(rule, append_unknown)
-        return compiled[said]
-
-    return find
-
-
-Rule._compile_builder = _once_each(Rule._compile_builder)  # type: ignore[method-assign]
 
 PEOPLE = ("admin", "admin2", "client", "client2", "nurse")
 UNLIMITED = {"CHAT_RATE_POST": "off", "CHAT_RATE_OPEN": "off", "CHAT_RATE_UPLOAD": "off"}
