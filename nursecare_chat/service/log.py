@@ -108,6 +108,10 @@ class Log:
         status = sa.select(self._threads.c.status).where(of_thread).correlate(self._messages).scalar_subquery()
         return sa.select(self._messages, utcnow().label("read_at"), status.label("thread_status"))
 
+    def entry(self, row: Any) -> Entry:
+        """A message that was committed just now, in a thread that was open then."""
+        return self._entry(row, time.monotonic(), numbered=True)
+
     def _entry(self, row: Any, now: float, numbered: bool) -> Entry:
         # No address is signed once closing began: it would outlive what it shows.
         media_url = self._media_url(row.media_path if row.thread_status == "open" else None)

@@ -1,20 +1,87 @@
-"""Bringing the live streams of a thread to where the log is (contract C30, C32, C35)."""
+"""Bringing live streams to where the log is (contract C30, C32, C35)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
-from .interfaces import Entry, Head, Meter, News
+from ..errors import ChatError, DatabaseError
+from .interfaces import Entry, Head, LogReader, Meter, News
+from .registry import Registry
 from .subscriber import Stream
 
+log = logging.getLogger(__name__)
 
-def deliver(streams: Iterable[Stream], news: News, meter: Meter) -> None:
-    """Push what is new, then the farewell, if there is one and nothing is missing before it."""
-    live = [stream for stream in streams if _push_all(stream, news.entries)]
-    meter.delivered(entry.committed_at for entry in news.entries)
-    if news.head is not None and news.head.farewell is not None:
-        for stream in live:
-            _say_farewell(stream, news.head, news.head.farewell)
+
+class Delivery:
+    """
+    :param gone: called with the streams of a thread that is there no more.
+    """
+
+    def __init__(
+        self, streams: Registry, reader: LogReader, meter: Meter, gone: Callable[[Iterable[Stream]], object]
+    ) -> None:
+        self._streams, self._reader, self._meter, self._gone = streams, reader, meter, gone
+        self._turn = threading.Lock()
+        """Whoever pushes: what a stream gets next depends on what it has."""
+
+    def offer(self, thread: int, entry: Entry) -> None:
+        """A message that this process has just committed: whoever lacks nothing before it gets it without the log.
+
+        The others, and inboxes, hear its ring.
+        """
+        with self._turn:
+            at_hand = [stream for stream in self._streams.live(thread) if stream.position == entry.seq - 1]
+            if at_hand:
+                self._deliver(at_hand, News(None, [entry]))
+
+    def bring(self, threads: set[int]) -> None:
+        """Bring the live streams of these threads to where the log is, with one query for all."""
+        while positions := self._positions(threads):
+            news, complete = self._read(positions)
+            threads = set() if complete else positions.keys() - news.keys()
+            for thread, said in news.items():
+                with attempted("delivery"):
+                    if self._tell(thread, said):
+                        threads.add(thread)
+
+    def _positions(self, threads: Iterable[int]) -> dict[int, int]:
+        live = {thread: self._streams.live(thread) for thread in threads}
+        return {thread: min(stream.position for stream in streams) for thread, streams in live.items() if streams}
+
+    def _read(self, positions: dict[int, int]) -> tuple[dict[int, News], bool]:
+        """What fails for one thread must not hold up the others."""
+        try:
+            return self._reader.news(positions)
+        except DatabaseError:
+            raise
+        except Exception:
+            if len(positions) == 1:
+                raise
+        found: dict[int, News] = {}
+        for thread, position in positions.items():
+            with attempted("delivery"):
+                found |= self._read({thread: position})[0]
+        return found, True
+
+    def _tell(self, thread: int, news: News) -> bool:
+        """Whether there is more of this thread to read."""
+        if news.head is None:
+            self._gone(self._streams.live(thread))
+            return False
+        with self._turn:
+            self._deliver(self._streams.live(thread), news)
+        return bool(news.entries) and news.entries[-1].seq < news.head.last_seq
+
+    def _deliver(self, streams: Iterable[Stream], news: News) -> None:
+        """What is new, then the farewell, if there is one and nothing is missing before it."""
+        live = [stream for stream in streams if _push_all(stream, news.entries)]
+        self._meter.delivered(entry.committed_at for entry in news.entries)
+        if news.head is not None and news.head.farewell is not None:
+            for stream in live:
+                _say_farewell(stream, news.head, news.head.farewell)
 
 
 def _push_all(stream: Stream, entries: list[Entry]) -> bool:
@@ -37,3 +104,14 @@ def _say_farewell(stream: Stream, head: Head, farewell: bytes) -> None:
         stream.finish()
     else:
         stream.fall_behind()
+
+
+@contextmanager
+def attempted(name: str) -> Iterator[None]:
+    """Whatever fails here is tried again at the next turn; streams stay."""
+    try:
+        yield
+    except ChatError as error:
+        log.warning("chat stream %s failed: %s", name, error, extra={"chat": True})
+    except Exception as error:
+        log.error("chat stream %s failed: %s", name, type(error).__name__, extra={"chat": True})

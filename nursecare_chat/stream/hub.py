@@ -15,20 +15,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from functools import partial
 
 from .. import fork
-from ..errors import ChatError, DatabaseError
+from ..errors import ChatError
 from .board import Board
-from .delivery import deliver
+from .delivery import Delivery, attempted
 from .doorbell import Doorbell, Ring
 from .inbox import InboxStream
-from .interfaces import AccessCheck, InboxReader, Limits, LogReader, Meter, News
+from .interfaces import AccessCheck, Entry, InboxReader, Limits, LogReader, Meter
 from .line import Lines
 from .outlet import Queue
-from .server import Worker, at_exit
+from .registry import Registry
+from .server import at_exit
 from .subscriber import Stream
 
 log = logging.getLogger(__name__)
@@ -76,17 +77,15 @@ class Hub:
 
     def after_fork(self) -> None:
         """The parent's streams are the parent's; here their sockets are only closed."""
-        streams = self._all()
+        streams = list(self._streams)
         self._reset()
         for stream in streams:
             stream.outlet.close()
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._streams: dict[int | None, tuple[Stream, ...]] = {}
-        self._of_user: dict[Hashable, int] = {}
-        self._carried: set[Stream] = set()
-        self._workers: set[Worker] = set()
+        self._streams = Registry()
+        self._delivery = Delivery(self._streams, self.reader, self.meter, partial(self._cut, reason="thread_gone"))
         self._lines = Lines(self.limits.heartbeat, self.leave, self.go_live, partial(self._cut, reason="not_reading"))
         self._board = Board(self.reader, self._inboxes, self.meter)
         self._rung: set[int | None] = set()
@@ -104,17 +103,12 @@ class Hub:
         One that was asked for before its user was disconnected is taken in only to end at once (C34).
         """
         with self._lock:
-            per_user, theirs = self.limits.per_user, self._of_user.get(stream.user, 0)
-            if per_user is not None and theirs >= per_user:
+            per_user = self.limits.per_user
+            if per_user is not None and self._streams.count_of(stream.user) >= per_user:
                 return False
             if not stream.worker.take():
                 return False
-            self._of_user[stream.user] = theirs + 1
-            self._carried.add(stream)
-            self._workers.add(stream.worker)
-            others = self._streams.get(stream.thread, ())
-            self._streams[stream.thread] = (*others, stream)
-            if not others:
+            if self._streams.add(stream):
                 self._doorbell.watch(stream.thread)
             self.meter.stream_opened()
             if self._disconnected.get(str(stream.user), 0.0) > stream.asked_at:
@@ -151,7 +145,7 @@ class Hub:
             return False
         queue.client.detach()
         stream.outlet = line
-        self._carried.discard(stream)
+        self._streams.carried.discard(stream)
         if queue.ended:  # meanwhile
             line.cut()
         return True
@@ -159,23 +153,12 @@ class Hub:
     def leave(self, stream: Stream) -> None:
         """Forget the stream and everything that it held."""
         with self._lock:
-            streams = self._streams.get(stream.thread, ())
-            if stream in streams:
-                self._forget(stream, tuple(other for other in streams if other is not stream))
+            if stream in self._streams.of_thread(stream.thread):
+                if self._streams.remove(stream):
+                    self._doorbell.unwatch(stream.thread)
+                self.meter.stream_closed()
+                stream.worker.give_back()
         stream.outlet.close()
-
-    def _forget(self, stream: Stream, others: tuple[Stream, ...]) -> None:
-        if others:
-            self._streams[stream.thread] = others
-        else:
-            del self._streams[stream.thread]
-            self._doorbell.unwatch(stream.thread)
-        self._of_user[stream.user] -= 1
-        if not self._of_user[stream.user]:
-            del self._of_user[stream.user]
-        self._carried.discard(stream)
-        self.meter.stream_closed()
-        stream.worker.give_back()
 
     def go_live(self, stream: Stream) -> None:
         """The stream has replayed the log to its end; look once more, then push."""
@@ -187,16 +170,23 @@ class Hub:
     def end_all(self, reason: str) -> None:
         """Every stream of this process ends; the clients come back with their last id."""
         with self._lock:
-            streams = self._all()
+            streams = list(self._streams)
         self._cut(streams, reason)
 
     def count(self) -> int:
         """Open streams in this process."""
         with self._lock:
-            return sum(self._of_user.values())
+            return len(self._streams)
 
-    def _all(self) -> list[Stream]:
-        return [stream for streams in self._streams.values() for stream in streams]
+    # -- own messages --------------------------------------------------------------------------------------------
+
+    def is_watched(self, thread: int) -> bool:
+        """Whether this process has a stream of the thread."""
+        return bool(self._streams.of_thread(thread))
+
+    def offer(self, thread: int, entry: Entry) -> None:
+        """A message that this process has just committed, see :meth:`Delivery.offer`."""
+        self._delivery.offer(thread, entry)
 
     # -- rings ---------------------------------------------------------------------------------------------------
 
@@ -206,15 +196,15 @@ class Hub:
             with self._lock:
                 recent = {user: at for user, at in self._disconnected.items() if at > now - MAX_OPENING}
                 self._disconnected = {**recent, str(ring.user): now}
-                ended = [stream for stream in self._all() if str(stream.user) == str(ring.user)]
+                ended = [stream for stream in self._streams if str(stream.user) == str(ring.user)]
             self._cut(ended, "disconnected")
         elif ring.thread is not None:
             with self._lock:
-                streams = self._streams.get(ring.thread, ())
+                streams = self._streams.of_thread(ring.thread)
                 # None, or all have it: one's own rings come back from Redis.
                 if not all(stream.live and ring.seq is not None and stream.position >= ring.seq for stream in streams):
                     self._rung.add(ring.thread)
-                if None in self._streams and self._board.hear(ring):
+                if self._streams.of_thread(None) and self._board.hear(ring):
                     self._rung_inboxes.add(ring.thread)
                 if not (self._rung or self._rung_inboxes):
                     return
@@ -235,52 +225,14 @@ class Hub:
                 rung, self._rung_inboxes = self._rung_inboxes, set()
                 polls = time.monotonic() >= next_poll
                 if polls:
-                    threads = set(self._streams)
+                    threads = self._streams.threads()
                     next_poll = time.monotonic() + POLL
-                inboxes = [stream for stream in self._inbox_streams() if stream.live and not stream.ended]
+                inboxes = [stream for stream in self._streams.live(None) if isinstance(stream, InboxStream)]
             with self._context():
-                with self._attempted("delivery"):
-                    self._drain({thread for thread in threads if thread is not None})
-                with self._attempted("delivery"):
+                with attempted("delivery"):
+                    self._delivery.bring({thread for thread in threads if thread is not None})
+                with attempted("delivery"):
                     self._board.bring(inboxes, rung, everything=polls)
-
-    def _inbox_streams(self) -> list[InboxStream]:
-        return [stream for stream in self._streams.get(None, ()) if isinstance(stream, InboxStream)]
-
-    def _drain(self, threads: set[int]) -> None:
-        """Bring the live streams of these threads to where the log is, all with one query."""
-        while positions := {t: min(stream.position for stream in live) for t in threads if (live := self._live(t))}:
-            news, complete = self._read(positions)
-            threads = {thread for thread, said in news.items() if self._tell(thread, said)}
-            if not complete:
-                threads |= positions.keys() - news.keys()
-
-    def _live(self, thread: int) -> list[Stream]:
-        return [stream for stream in self._streams.get(thread, ()) if stream.live and not stream.ended]
-
-    def _read(self, positions: dict[int, int]) -> tuple[dict[int, News], bool]:
-        """What fails for one thread must not hold up the others."""
-        try:
-            return self.reader.news(positions)
-        except DatabaseError:
-            raise
-        except Exception:
-            if len(positions) == 1:
-                raise
-        found: dict[int, News] = {}
-        for thread, position in positions.items():
-            with self._attempted("delivery"):
-                found |= self._read({thread: position})[0]
-        return found, True
-
-    def _tell(self, thread: int, news: News) -> bool:
-        """Whether there is more of this thread to read."""
-        live = self._live(thread)
-        if news.head is None:
-            self._cut(live, "thread_gone")
-            return False
-        deliver(live, news, self.meter)
-        return bool(news.entries) and news.entries[-1].seq < news.head.last_seq
 
     # -- supervision ---------------------------------------------------------------------------------------------
 
@@ -289,14 +241,14 @@ class Hub:
         while True:
             time.sleep(LOOK)
             with self._lock:
-                carried = list(self._carried)
+                carried = list(self._streams.carried)
                 if self._crew is not crew:
                     return
             now = time.monotonic()
-            with self._attempted("supervision"):
+            with attempted("supervision"):
                 self._look_at(carried, now)
             if now >= next_check:
-                with self._attempted("access check"), self._context():
+                with attempted("access check"), self._context():
                     self._check_access()
                 next_check = time.monotonic() + RECHECK
 
@@ -304,9 +256,9 @@ class Hub:
         """
         :param streams: those that a thread of the server's writes; :class:`Lines` looks after the others.
         """
-        if any(worker.stopping() for worker in self._workers):
+        if any(worker.stopping() for worker in self._streams.workers):
             with self._lock:
-                ending = [stream for stream in self._all() if stream.worker.stopping()]
+                ending = [stream for stream in self._streams if stream.worker.stopping()]
             self._cut(ending, "server_stops")
         for stream in streams:
             if stream.outlet.gone():
@@ -316,7 +268,7 @@ class Hub:
 
     def _check_access(self) -> None:
         with self._lock:
-            streams = self._all()
+            streams = list(self._streams)
         inboxes = [stream for stream in streams if isinstance(stream, InboxStream)]
         shown = {(stream.user, thread) for stream in inboxes for thread in list(stream.place)}
         try:
@@ -331,16 +283,6 @@ class Hub:
             self._cut(self._board.withdraw(lost, inboxes), "access_lost")
             self._bell.set()
             self._board.reconsider()
-
-    @contextmanager
-    def _attempted(self, name: str) -> Iterator[None]:
-        """Whatever fails here is tried again at the next turn; streams stay."""
-        try:
-            yield
-        except ChatError as error:
-            log.warning("chat stream %s failed: %s", name, error, extra={"chat": True})
-        except Exception as error:
-            log.error("chat stream %s failed: %s", name, type(error).__name__, extra={"chat": True})
 
     def _cut(self, streams: Iterable[Stream], reason: str) -> None:
         """End streams now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import sys
 import threading
@@ -47,7 +48,8 @@ def find_worker(environ: Mapping[str, Any]) -> Worker:
     """The worker that is calling us, as far as it can be known; the same one for all applications in it.
 
     A thread of gunicorn's ``gthread`` is the stream's for as long as that lasts, so streams get half of them and the
-    other half answers requests. How many there are stands in gunicorn's worker alone.
+    other half answers requests. How many there are stands in gunicorn's worker alone. Elsewhere streams get three
+    quarters of the files that the process may open: whoever runs out of these accepts nobody.
     """
     if not environ.get("wsgi.multithread"):
         return SINGLE
@@ -57,10 +59,16 @@ def find_worker(environ: Mapping[str, Any]) -> Worker:
         return UNKNOWN
     if gunicorns not in _known:
         threaded = sys.modules.get("gunicorn.workers.gthread")
-        places = gunicorns.cfg.threads // 2 if threaded and isinstance(gunicorns, threaded.ThreadWorker) else None
+        places = gunicorns.cfg.threads // 2 if threaded and isinstance(gunicorns, threaded.ThreadWorker) else _files()
         of_it = weakref.ref(gunicorns)
         _known.setdefault(gunicorns, Worker(places, lambda: not getattr(of_it(), "alive", False)))
     return _known[gunicorns]
+
+
+def _files() -> int | None:
+    """A stream has one once it is taken over, and two while the server writes it."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if limit == resource.RLIM_INFINITY else max(1, limit * 3 // 4)
 
 
 def _told_to_end(kind: type) -> Any:

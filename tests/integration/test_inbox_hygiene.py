@@ -65,7 +65,7 @@ def test_idle_streams(inside: Inside) -> None:
     for reader in readers:
         reader.stop()
     eventually(lambda: inside.state.hub.count() == 0)
-    assert None not in inside.state.hub._streams
+    assert None not in inside.state.hub._streams.threads()
 
 
 @pytest.mark.one_process

@@ -347,7 +347,7 @@ def test_a_slow_client_that_reads_is_not_cut_off(inside: Inside) -> None:
     thread = client.open(1)
     state = inside.bench.state
     reader = client.listen(thread).wait_open()
-    (stream,) = inside.hub._streams[thread]
+    (stream,) = inside.hub._streams.of_thread(thread)
     text = "\u4e00" * 5000
     with inside.bench.app.app_context():
         sender = inside.bench.host.user_id("client")
@@ -374,7 +374,7 @@ def test_what_the_kernel_holds_does_not_reach_a_client_that_lost_access(inside: 
     assert lazy.recv(20).startswith(b"HTTP/1.1 200")
     for _ in range(20):
         client.say(thread, "\u4e00" * 5000)
-    (stream,) = inside.hub._streams[thread]
+    (stream,) = inside.hub._streams.of_thread(thread)
     eventually(lambda: stream.outlet.writing_since is not None and stream.outlet.client.unsent() > 0)
     with inside.bench.app.app_context():
         inside.bench.host.disable("client")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 from types import SimpleNamespace
 
 import pytest
+from gunicorn.workers.ggevent import GeventWorker
 from gunicorn.workers.gthread import ThreadWorker
-from gunicorn.workers.sync import SyncWorker
 
 from nursecare_chat.stream.server import SINGLE, UNKNOWN, find_worker
 
@@ -28,10 +29,11 @@ def test_a_server_that_says_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "threads", "places"), [(ThreadWorker, 5, 2), (ThreadWorker, 1, 0), (SyncWorker, 9, None)]
+    ("kind", "threads", "places"), [(ThreadWorker, 5, 2), (ThreadWorker, 1, 0), (GeventWorker, 9, 75)]
 )
 def test_gunicorns_worker(monkeypatch: pytest.MonkeyPatch, kind: type, threads: int, places: int | None) -> None:
-    """C45: half of its threads, for all applications together; and it says when it stops."""
+    """C45: half of its threads, else three quarters of its files, for all applications together; and when it stops."""
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (100, 1000))
     gunicorns = object.__new__(kind)
     gunicorns.cfg, gunicorns.alive = SimpleNamespace(threads=threads), True
     before = signal.signal(signal.SIGTERM, gunicorns.handle_exit)
@@ -41,10 +43,9 @@ def test_gunicorns_worker(monkeypatch: pytest.MonkeyPatch, kind: type, threads: 
         signal.signal(signal.SIGTERM, before)
     assert worker is again
     assert worker.places == places
-    if places is not None:
-        assert [worker.take() for _ in range(places + 1)] == [True] * places + [False]
-        for _ in range(places):
-            worker.give_back()
+    assert [worker.take() for _ in range(places + 1)] == [True] * places + [False]
+    for _ in range(places):
+        worker.give_back()
     assert not worker.stopping()
     gunicorns.alive = False
     assert worker.stopping()
