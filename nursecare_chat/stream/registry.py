@@ -39,7 +39,7 @@ class Registry:
 
     def live(self, thread: int | None) -> list[Stream]:
         """Those of the thread's that the hub brings on."""
-        return [stream for stream in self.of_thread(thread) if stream.live and not stream.ended]
+        return [stream for stream in self.of_thread(thread) if stream.live and not stream.outlet.ended]
 
     def count_of(self, user: Hashable) -> int:
         return self._of_user.get(user, 0)
