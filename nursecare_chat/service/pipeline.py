@@ -175,7 +175,7 @@ def _check(results: list[Result]) -> None:
 
 
 def _undone(error: BaseException) -> bool:
-    """Whether it is the connection's fault alone, and surely nothing came of what was sent: the server ended it before the
+    """Whether the connection alone is at fault and surely nothing came of what was sent: the server ended it before the
     first command, or what it had prepared is gone, or not valid since a table was changed.
     """
     if isinstance(error, psycopg.errors.AdminShutdown):
