@@ -68,6 +68,7 @@ def own_engine(host: Engine, options: dict[str, Any]) -> Engine:
         sa.event.listen(engine, "do_connect", _connect)
         dialect: Any = engine.dialect
         dialect.do_ping = partial(_ping, dialect.do_ping)
+        dialect.do_rollback = partial(_roll_back, dialect.do_rollback)
     return engine
 
 
@@ -94,6 +95,12 @@ def _ping(ask: Callable[[Any], bool], connection: Any) -> bool:
     if heard_at is not None and time.monotonic() - heard_at < FRESH and _is_silent(connection.pgconn):
         return True
     return ask(connection)
+
+
+def _roll_back(ask: Callable[[Any], None], connection: Any) -> None:
+    """At each return to the pool, and mostly there is nothing left to undo."""
+    if connection.pgconn.transaction_status:  # 0 is idle
+        ask(connection)
 
 
 def _is_silent(pgconn: Any) -> bool:
