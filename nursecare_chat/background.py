@@ -49,6 +49,13 @@ class Background:
         self._jobs: deque[Callable[[], object]] = deque()
         self._busy = False
         self._thread: threading.Thread | None = None
+        self._touched_at = 0.0
+
+    def touch(self) -> None:
+        """Put off ``idle``: what it closes was used just now."""
+        self._touched_at = time.monotonic()
+        if self._thread is None:
+            self.submit(_nothing)
 
     def submit(self, job: Callable[[], object]) -> bool:
         """Have ``job`` run soon; whether it will be tried. Never waits and never raises."""
@@ -83,13 +90,18 @@ class Background:
             if job is not None:
                 self._attempt(job)
                 continue
+            touched_at = self._touched_at
+            if time.monotonic() - touched_at < self._idle_after:
+                continue
             if self._idle is not None:
                 self._attempt(self._idle)
             with self._changed:
                 if not self._jobs:
                     self._busy, self._thread = False, None
                     self._changed.notify_all()
-                    return
+                    break
+        if self._touched_at != touched_at:  # perhaps by somebody who still saw this thread
+            self.touch()
 
     def _attempt(self, job: Callable[[], object]) -> None:
         try:
@@ -99,6 +111,10 @@ class Background:
             if at - self._logged.get(kind, -QUIET) >= QUIET:
                 self._logged[kind] = at
                 log.warning("chat follow-up failed", extra={"chat": True, "error": kind})
+
+
+def _nothing() -> None:
+    """A job that has the thread run."""
 
 
 def _flush_all() -> None:

@@ -265,5 +265,5 @@ def _transport(config: configuration.ChatConfig) -> tuple[Rates, Doorbell]:
 
     background = Background("nursecare-chat_rings", idle=release)
     doorbell = RedisDoorbell(config.transport_url, background)
-    rates = Rates(limited, config.transport_url, used=lambda: background.submit(lambda: None))
+    rates = Rates(limited, config.transport_url, used=background.touch)
     return rates, doorbell

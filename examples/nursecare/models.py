@@ -35,7 +35,7 @@ class User(UserMixin, db.Model):
     active: Mapped[bool] = mapped_column(default=True)
     role_id: Mapped[int | None] = mapped_column(ForeignKey("roles.id"))
 
-    role: Mapped[Role | None] = relationship()
+    role: Mapped[Role | None] = relationship(lazy="joined")  # each request asks for it
 
     @property
     def is_active(self) -> bool:

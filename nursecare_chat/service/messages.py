@@ -12,16 +12,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
-from ..clock import utcnow
-from ..errors import ChatError, ThreadClosed, ValidationFailed
+from ..errors import ChatError, DatabaseConflict, ThreadClosed, ValidationFailed
 from ..keys import wire
 from ..metrics import Metrics
 from ..models import ChatModels
 from ..signals import Emit, message_created
 from ..stream.doorbell import Ring
+from .append import Steps, append
 from .paging import newest
 from .sealing import Sealing
-from .unit_of_work import Database
+from .unit_of_work import Database, follow_up
 from .uploads import Uploads
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,8 @@ class Messages:
         self._emit = emit
         self._secrets = secrets
         self._sealing = sealing
+        self._steps = Steps(models)
+        self._appends = {as_admin: append(models, as_admin=as_admin) for as_admin in (False, True)}
 
     def post(self, thread_id: int, sender_id: Any, draft: Draft, *, as_admin: bool) -> Row[Any]:
         """Append ``draft`` to the thread's log; the row's ``id``, ``seq`` and ``media_path``.
@@ -87,7 +89,9 @@ class Messages:
             picture that this sender may post here (C25).
         """
         if draft.media_path is None:
-            return self._append(thread_id, sender_id, draft, as_admin)
+            return self._append_at_once(thread_id, sender_id, draft, as_admin) or self._append(
+                thread_id, sender_id, draft, as_admin
+            )
         upload = self._uploads.find(thread_id, sender_id, draft.media_path)
         try:
             shown = self._uploads.prepare(upload)
@@ -105,6 +109,25 @@ class Messages:
             if connection.scalar(sa.select(threads.c.status).where(threads.c.id == thread_id)) == "closed":
                 raise ThreadClosed() from None
 
+    def _append_at_once(self, thread_id: int, sender_id: Any, draft: Draft, as_admin: bool) -> Row[Any] | None:
+        """In one round trip; ``None`` if that cannot be or nothing came of it: :meth:`_append` finds out why."""
+        keys = self._client_message_keys(thread_id, draft.client_message_id)
+        if not self._database.pipelines or self._sealing.store is not None or len(keys) > 1:
+            return None
+        given = draft.content() | {
+            "thread_id": thread_id,
+            "sender_id": sender_id,
+            "client_message_id": draft.client_message_id,
+            "client_message_key": keys[0] if keys else None,
+        }
+        try:
+            row = self._database.do(self._appends[as_admin], **given)
+        except DatabaseConflict:  # an equal post was faster
+            return None
+        if row is not None:
+            follow_up(*self._consequences(row, thread_id, sender_id, draft))
+        return row
+
     def _append(
         self,
         thread_id: int,
@@ -117,22 +140,17 @@ class Messages:
         """The UPDATE that takes the next ``seq`` also proves the thread open and holds its row until the commit, so
         commits, ``seq`` and ``id`` come in one order and nothing lands behind a close (C10).
         """
-        threads, messages = self._threads, self._messages
-        advance: dict[str, Any] = {"last_seq": threads.c.last_seq + 1}
-        if as_admin:
-            advance["admin_id"] = sa.func.coalesce(threads.c.admin_id, sa.literal(sender_id, threads.c.admin_id.type))
-        still_open = (threads.c.id == thread_id) & (threads.c.status == "open")
-        take_seq = threads.update().where(still_open).values(advance).returning(threads.c.last_seq)
         keys = self._client_message_keys(thread_id, draft.client_message_id)
         with self._database.write() as unit:
             if keys:
                 # Under the row's lock: of two equal posts at once the second finds the first.
-                if unit.connection.scalar(sa.select(threads.c.id).where(still_open).with_for_update()) is None:
+                if unit.connection.scalar(self._steps.lock, {"thread": thread_id}) is None:
                     raise ThreadClosed()
                 earlier = self._earlier(unit.connection, thread_id, sender_id, keys)
                 if earlier is not None:
                     return self._same(earlier, draft, upload)
-            seq = unit.connection.scalars(take_seq).one_or_none()
+            taking = {"thread": thread_id, **({"claimer": sender_id} if as_admin else {})}
+            seq = unit.connection.scalar(self._steps.take_seq[as_admin], taking)
             if seq is None:
                 raise ThreadClosed()
             if upload is not None:
@@ -144,18 +162,19 @@ class Messages:
                 "thread_id": thread_id,
                 "sender_id": sender_id,
                 "seq": seq,
-                "created_at": utcnow(),
                 "client_message_key": keys[0] if keys else None,
             }
-            answer = (messages.c.id, messages.c.seq, messages.c.media_path)
-            row = unit.connection.execute(messages.insert().values(values).returning(*answer)).one()
-            ids = {"message_id": row.id, "seq": seq, "type": draft.type, "sender_id": sender_id}
-            unit.after_commit(
-                lambda: self._ring(Ring("message", thread=thread_id, seq=seq)),
-                lambda: self._posted(thread_id, row.id, seq, draft.type, sender_id),
-                lambda: self._emit(message_created, thread_id=thread_id, **ids),
-            )
+            row = unit.connection.execute(self._steps.write, values).one()
+            unit.after_commit(*self._consequences(row, thread_id, sender_id, draft))
         return row
+
+    def _consequences(self, row: Row[Any], thread_id: int, sender_id: Any, draft: Draft) -> list[Callable[[], None]]:
+        ids = {"message_id": row.id, "seq": row.seq, "type": draft.type, "sender_id": sender_id}
+        return [
+            lambda: self._ring(Ring("message", thread=thread_id, seq=row.seq)),
+            lambda: self._posted(thread_id, row.id, row.seq, draft.type, sender_id),
+            lambda: self._emit(message_created, thread_id=thread_id, **ids),
+        ]
 
     def _posted(self, thread_id: int, message_id: int, seq: int, kind: str, sender_id: Any) -> None:
         self._metrics.count("messages_posted", kind)

@@ -5,10 +5,13 @@ Nothing here is set for a session: behind a pooler the next transaction on the c
 
 from __future__ import annotations
 
+import fcntl
 import os
+import sys
+import termios
 import time
 from collections.abc import Callable, Generator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,6 +25,9 @@ STATEMENT_TIMEOUT = 10.0
 
 ANSWER_TIMEOUT = 12.0
 """Seconds for the server to answer any statement, reads and commits too; then the connection is given up."""
+
+FRESH = 5.0
+"""Seconds for which a connection that is silent counts as alive: a server or pooler that ends one says so at once."""
 
 PASSING = frozenset({"25006", "25P03"})
 """SQLSTATEs that are no connection's end but pass all the same: read-only during a failover, idle for too long."""
@@ -58,9 +64,21 @@ def own_engine(host: Engine, options: dict[str, Any]) -> Engine:
         for listener in getattr(target.dispatch, name):
             if not (getattr(listener, "__module__", None) or "").startswith("sqlalchemy."):
                 sa.event.listen(engine, name, listener)
-    if (engine.dialect.name, engine.dialect.driver) == ("postgresql", "psycopg"):
+    if _is_psycopg(engine):
         sa.event.listen(engine, "do_connect", _connect)
+        dialect: Any = engine.dialect
+        dialect.do_ping = partial(_ping, dialect.do_ping)
+        dialect.do_rollback = partial(_roll_back, dialect.do_rollback)
     return engine
+
+
+def _is_psycopg(engine: Engine) -> bool:
+    return (engine.dialect.name, engine.dialect.driver) == ("postgresql", "psycopg")
+
+
+def pipelines(engine: Engine) -> bool:
+    """Whether this engine's statements may go by :mod:`.pipeline`: SQLAlchemy alone knows schemas under other names."""
+    return _is_psycopg(engine) and "schema_translate_map" not in engine.get_execution_options()
 
 
 def limit(connection: Connection) -> None:
@@ -71,18 +89,56 @@ def limit(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT {settings}").close()
 
 
+def _ping(ask: Callable[[Any], bool], connection: Any) -> bool:
+    """Ask the server only where it is not plain that the connection is there: the answer is a round trip."""
+    heard_at = getattr(connection, "heard_at", None)
+    if heard_at is not None and time.monotonic() - heard_at < FRESH and _is_silent(connection.pgconn):
+        return True
+    return ask(connection)
+
+
+def _roll_back(ask: Callable[[Any], None], connection: Any) -> None:
+    """At each return to the pool, and mostly there is nothing left to undo."""
+    if connection.pgconn.transaction_status:  # 0 is idle
+        ask(connection)
+
+
+def _is_silent(pgconn: Any) -> bool:
+    """Neither a word from the server, which to an idle connection is mostly its last, nor the end without one."""
+    try:
+        if int.from_bytes(fcntl.ioctl(pgconn.socket, termios.FIONREAD, bytes(4)), sys.byteorder):
+            return False
+        pgconn.consume_input()
+    except Exception:  # psycopg's, which is not imported here, or the socket's
+        return False
+    return True
+
+
 def _connect(dialect: Any, record: Any, args: Any, options: Any) -> Any:
-    return _impatient().connect(*args, **options)
+    connection = _impatient().connect(*args, **options)
+    # psycopg would forget all that is prepared at each rollback, so with every read, and ours as well.
+    connection.may_prepare, connection.prepare_threshold = connection.prepare_threshold is not None, None
+    return connection
+
+
+def may_prepare(connection: Any) -> bool:
+    """Whether the host lets statements be prepared, on a connection of ours; on its own they might get lost."""
+    return bool(getattr(connection, "may_prepare", False))
 
 
 @cache
 def _impatient() -> Any:
-    """psycopg's connection class, but one that gives a silent server up; only here is psycopg imported."""
+    """psycopg's connection class, but one that gives a silent server up; psycopg is imported only where it is used."""
     import psycopg
 
     class ImpatientConnection(psycopg.Connection[Any]):
+        heard_at: float | None = None
+        may_prepare = False
+
         def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
-            return super().wait(_bounded(gen, self._give_up), *args, **options)
+            answer = super().wait(_bounded(gen, self._give_up), *args, **options)
+            self.heard_at = time.monotonic()
+            return answer
 
         def _give_up(self) -> Exception:
             """Closed, so that SQLAlchemy takes it for broken and no pool keeps it."""

@@ -19,6 +19,7 @@ from ..stream.doorbell import Ring
 from .access import Access
 from .lookup import find
 from .paging import newest
+from .prepared import Prepared
 from .purges import Purges
 from .unit_of_work import Database, follow_up
 
@@ -49,13 +50,14 @@ class Threads:
         self._metrics = metrics
         self._ring = ring
         self._emit = emit
+        by_id = self._threads.c.id == sa.bindparam("thread_id", type_=self._threads.c.id.type)
+        self._by_id = Prepared("thread", sa.select(self._threads).where(by_id))
 
     def get(self, thread_id: int) -> Row[Any]:
         """
         :raises NotFound: if there is no such thread.
         """
-        with self._database.read() as connection:
-            row = self._select(connection, self._threads.c.id == thread_id)
+        row = self._database.find(self._by_id, thread_id=thread_id)
         if row is None:
             raise NotFound("No such chat.")
         return row

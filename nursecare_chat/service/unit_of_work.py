@@ -11,13 +11,14 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, Row
 from sqlalchemy.orm import Session
 
 from .. import fork
 from ..errors import DatabaseConflict, DatabaseError, DatabaseUnavailable
 from ..models import TABLES
 from . import postgres, sqlite
+from .prepared import Prepared
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class Database:
         self._engine: Engine | None = None
         self._shared: Engine | None = None
         self._shared_pool: sa.Pool | None = None
+        self._pipelined: dict[Prepared, Any] = {}
         fork.register(self)
 
     @property
@@ -132,6 +134,35 @@ class Database:
         with translated(), self._turn if self._shared else nullcontext(), engine.connect() as connection:
             postgres.limit(connection)  # a statement that is only given up here waits on in the server
             yield connection
+
+    def find(self, prepared: Prepared, **values: Any) -> Row[Any] | None:
+        """The row that a prepared SELECT gives, if it gives one.
+
+        :raises DatabaseError: never with a statement's parameters.
+        """
+        if self.pipelines:
+            return self.do(prepared, **values)
+        with self.read() as connection:
+            return connection.execute(prepared.clause, values).one_or_none()
+
+    @property
+    def pipelines(self) -> bool:
+        """Whether there is :meth:`do`."""
+        return postgres.pipelines(self.engine)
+
+    def do(self, prepared: Prepared, **values: Any) -> Row[Any] | None:
+        """A transaction of this statement alone, in one round trip; its row, if it gives one. Only on PostgreSQL.
+
+        :raises DatabaseError: as :meth:`write`.
+        """
+        from .pipeline import Pipelined
+
+        engine, pipelined = self.engine, self._pipelined.get(prepared)
+        with translated():
+            if pipelined is None or pipelined.engine is not engine:
+                pipelined = self._pipelined[prepared] = Pipelined(prepared, engine)
+            row: Row[Any] | None = pipelined.one_or_none(values)
+        return row
 
     @contextmanager
     def session(self) -> Iterator[Session]:

@@ -21,6 +21,7 @@ from .. import fork
 from ..background import Background
 from ..redis_pool import make_pool
 from .doorbell import Ring
+from .redis_publisher import Publisher
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +49,14 @@ MANY = 500
 
 
 class RedisDoorbell:
-    """One connection listens for all streams of this process; rings are sent by a thread in the background.
+    """One connection listens for all streams of this process, another sends rings and waits for nothing.
 
-    Redis is waited for in these two threads only. While it is away, rings of this process still arrive here, the
-    others' are found by the hub's polling, and the listener comes back by itself.
+    Redis is waited for in the listener's thread and in the background only, where the other one is made. While it is
+    away, rings of this process still arrive here, the others' are found by the hub's polling, and both come back by
+    themselves.
 
     :param url: ``redis://`` or ``rediss://``.
-    :param background: sends what was rung.
+    :param background: where the connection for rings is made.
     """
 
     def __init__(self, url: str, background: Background) -> None:
@@ -66,8 +68,7 @@ class RedisDoorbell:
             retry=Retry(NoBackoff(), 0),
             client_name="nursecare-chat",
         )
-        self._client = redis.Redis(connection_pool=self._pool)
-        self._background = background
+        self._publisher = Publisher(self._pool, background, TIMEOUT, PAUSE)
         self._answer: Callable[[Ring], None] = lambda ring: None
         self._reset()
         fork.register(self)
@@ -81,7 +82,6 @@ class RedisDoorbell:
         self._watched: set[int | None] = set()
         self._changed: dict[int | None, bool] = {}
         self._waker: socket.socket | None = None
-        self._away_until = 0.0
         self._heard = True
 
     def listen(self, answer: Callable[[Ring], None]) -> None:
@@ -91,21 +91,13 @@ class RedisDoorbell:
 
     def ring(self, ring: Ring) -> None:
         self._answer(ring)
-        self._background.submit(lambda: self._publish(ring))
-
-    def _publish(self, ring: Ring) -> None:
-        if time.monotonic() < self._away_until:
-            return  # what waits must not wait one after the other for a Redis that is away
         body = {"kind": ring.kind, "thread": ring.thread, "seq": ring.seq, "user": ring.user}
-        try:
-            self._client.publish(USERS if ring.thread is None else f"{PREFIX}{ring.thread}", json.dumps(body))
-        except redis.RedisError:
-            self._away_until = time.monotonic() + PAUSE
-            raise
+        channel = USERS if ring.thread is None else f"{PREFIX}{ring.thread}"
+        self._publisher.publish((ring.kind, ring.thread, ring.user), channel, json.dumps(body))
 
     def release(self) -> None:
         """Give back the connection that rings were sent on; the next ring opens another."""
-        self._pool.disconnect(inuse_connections=False)
+        self._publisher.release()
 
     # -- listening -----------------------------------------------------------------------------------------------
 
