@@ -31,7 +31,7 @@ from .service.expiry import Expiry
 from .service.images import Images
 from .service.inboxes import Inboxes
 from .service.log import Log
-from .service.messages import Messages
+from .service.messages import Messages, Posted
 from .service.purges import Purges
 from .service.receipts import Receipts
 from .service.sealing import Sealing
@@ -226,7 +226,14 @@ def _assemble(
     expiry = Expiry(database, models, threads, clock, config.idle_close_minutes, config.max_age_days)
     reader = Log(database, models, uploads.url, sealing)
     inboxes = Inboxes(database, models, access, secrets)
+
+    def show(posted: Posted) -> None:
+        # An address of a photo is for the log to sign, which sees whether closing has begun.
+        if posted.media_path is None and hub.is_watched(posted.thread_id):
+            hub.offer(posted.thread_id, reader.entry(posted))
+
     limits = Limits(config.stream_heartbeat, config.stream_max_age, config.max_streams_per_user, config.stream_handoff)
+    hub = Hub(reader, inboxes, lost_access, doorbell, limits, app.app_context, metrics)
     return ChatState(
         config=config,
         models=models,
@@ -239,7 +246,7 @@ def _assemble(
         uploads=uploads,
         threads=threads,
         completion=Completion(lambda: db.session(), models, threads, app.app_context),
-        messages=Messages(database, models, uploads, metrics, doorbell.ring, emit, secrets, sealing),
+        messages=Messages(database, models, uploads, metrics, doorbell.ring, show, emit, secrets, sealing),
         sealing=sealing,
         receipts=receipts,
         audit=Audit(database, models, storage, sealing, tasks.suspicious, config.transport_url, config.redact_messages),
@@ -249,7 +256,7 @@ def _assemble(
         doorbell=doorbell,
         log=reader,
         inboxes=inboxes,
-        hub=Hub(reader, inboxes, lost_access, doorbell, limits, app.app_context, metrics),
+        hub=hub,
     )
 
 

@@ -14,6 +14,10 @@ GIVEN = ("thread_id", "sender_id", "type", "text", "latitude", "longitude", "cli
 """What its values are; ``sender_id`` is also who claims an unclaimed thread."""
 
 
+ANSWER = ("id", "seq", "media_path", "created_at")
+"""What the poster did not say."""
+
+
 def append(models: ChatModels, *, as_admin: bool) -> Prepared:
     """Take the next ``seq`` and write the message with it, in one statement, which holds the thread's row meanwhile.
 
@@ -36,7 +40,7 @@ def append(models: ChatModels, *, as_admin: bool) -> Prepared:
     taken = _advance(threads, given("thread_id"), claimer).where(~posted).returning(threads.c.last_seq).cte("taken")
     message = sa.select(*(given(name) for name in GIVEN), taken.c.last_seq, utcnow())
     insert = messages.insert().from_select([*GIVEN, "seq", "created_at"], message)
-    answer = insert.returning(messages.c.id, messages.c.seq, messages.c.media_path)
+    answer = insert.returning(*(messages.c[name] for name in ANSWER))
     return Prepared("append_as_admin" if as_admin else "append", answer)
 
 
@@ -58,7 +62,7 @@ class Steps:
             as_admin: _advance(threads, thread, claimer if as_admin else None).returning(threads.c.last_seq)
             for as_admin in (False, True)
         }
-        answer = (messages.c.id, messages.c.seq, messages.c.media_path)
+        answer = (messages.c[name] for name in ANSWER)
         self.write = messages.insert().values(created_at=utcnow()).returning(*answer)
 
 

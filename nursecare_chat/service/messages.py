@@ -48,10 +48,26 @@ class Draft:
         }
 
 
+class Posted:
+    """A message that was committed just now: a row as the log has it, without asking the database."""
+
+    thread_status = "open"
+    sealed = None
+
+    def __init__(self, thread_id: int, sender_id: Any, draft: Draft, row: Row[Any]) -> None:
+        self.thread_id, self.sender_id = thread_id, sender_id
+        self.id, self.seq, self.media_path, self.created_at = row.id, row.seq, row.media_path, row.created_at
+        self.read_at = row.created_at
+        self.type, self.text = draft.type, draft.text
+        self.latitude, self.longitude = draft.latitude, draft.longitude
+        self.client_message_id = draft.client_message_id
+
+
 class Messages:
     """The rules for messages.
 
     :param ring: the doorbell; called after a commit.
+    :param show: gives a message to the streams of this process; called after the commit, before it is rung.
     :param secrets: gives the keys of the HMAC that finds a retry, the present one first; called at such a post.
     """
 
@@ -62,6 +78,7 @@ class Messages:
         uploads: Uploads,
         metrics: Metrics,
         ring: Callable[[Ring], None],
+        show: Callable[[Posted], None],
         emit: Emit,
         secrets: Callable[[], list[bytes]],
         sealing: Sealing,
@@ -72,6 +89,7 @@ class Messages:
         self._uploads = uploads
         self._metrics = metrics
         self._ring = ring
+        self._show = show
         self._emit = emit
         self._secrets = secrets
         self._sealing = sealing
@@ -171,6 +189,7 @@ class Messages:
     def _consequences(self, row: Row[Any], thread_id: int, sender_id: Any, draft: Draft) -> list[Callable[[], None]]:
         ids = {"message_id": row.id, "seq": row.seq, "type": draft.type, "sender_id": sender_id}
         return [
+            lambda: self._show(Posted(thread_id, sender_id, draft, row)),
             lambda: self._ring(Ring("message", thread=thread_id, seq=row.seq)),
             lambda: self._posted(thread_id, row.id, row.seq, draft.type, sender_id),
             lambda: self._emit(message_created, thread_id=thread_id, **ids),
