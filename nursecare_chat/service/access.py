@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -84,17 +85,31 @@ class Access:
 
     def _ask(self, user: Any, ability: str, subject: Any) -> tuple[bool, bool]:
         """``(whether it took the admin's privilege, whether it is allowed)``."""
+        first = self.first(user, ability)
+        own = first is not False and self.own(user, ability, subject)
+        return (False, False) if own is None else (bool(first) and not own, bool(first) or own)
+
+    def first(self, user: Any, ability: str) -> bool | None:
+        """The policy's word before it looks at anything: ``False`` denies; so does one that raises."""
         try:
             first = self.policy.before(user, ability)
-            if first is not None and not first:
-                return False, False
-            own = bool(getattr(self.policy, ability)(user, subject))
-            return bool(first) and not own, bool(first) or own
+            return None if first is None else bool(first)
         except Exception as error:
-            if is_unreachable(error):  # no word of the policy's: it could not find out, and neither can we
-                raise translate(error) from None
-            self._raised(ability, error)
-            return False, False
+            return self._failed(ability, error)
+
+    def own(self, user: Any, ability: str, subject: Any) -> bool | None:
+        """The ability's own word; ``None`` if it raised, which denies whatever was said first."""
+        try:
+            return bool(getattr(self.policy, ability)(user, subject))
+        except Exception as error:
+            self._failed(ability, error)
+            return None
+
+    def _failed(self, ability: str, error: Exception) -> bool:
+        if is_unreachable(error):  # no word of the policy's: it could not find out, and neither can we
+            raise translate(error) from None
+        self._raised(ability, error)
+        return False
 
     def _raised(self, ability: str, error: Exception) -> None:
         log.error(
@@ -106,57 +121,56 @@ class Access:
         """Which of these ``(user id, thread id)`` may not view any more: users and threads are read in bulk (C34).
 
         An inbox, whose thread is ``None``, is any active user's.
+
+        :param pairs: taken as they come, so that few of them are in memory at once; best by thread.
         """
-        of_user: dict[Any, list[Pair]] = {}
-        for pair in pairs:
-            of_user.setdefault(pair[0], []).append(pair)
+        coming, lost, viewers = iter(pairs), set[Pair](), dict[Any, Viewer]()
         with self._database.session() as session:
-            lost: set[Pair] = set()
-            some: list[Pair] = []
-            for theirs in of_user.values():
-                some += theirs
-                if len(some) >= BATCH:
-                    lost |= self._lost(session, some)
-                    some = []
-            return lost | self._lost(session, some)
+            while some := list(islice(coming, BATCH)):
+                if len(viewers) > 2 * BATCH:
+                    viewers.clear()
+                unknown = {user_id for user_id, _ in some} - viewers.keys()
+                users = self._users(session, unknown)
+                viewers |= {user_id: self._viewer(users.get(user_id)) for user_id in in_slices(unknown)}
+                threads = self._rows(session, {thread_id for _, thread_id in some if thread_id is not None})
+                lost |= {pair for pair in in_slices(some) if not viewers[pair[0]].may_view(threads, pair[1])}
+        return lost
 
-    def _lost(self, session: Session, pairs: list[Pair]) -> set[Pair]:
-        """The same for as many as are held in memory at once."""
-        threads = self._models.threads
-        query, rows = sa.select(threads), {}
-        for ids in chunks(thread_id for _, thread_id in pairs if thread_id is not None):
-            found = session.connection().execute(query.where(among(threads.c.id, ids, self._database.dialect)))
-            rows |= {row.id: row for row in found}
-        users = self._users(session, (user_id for user_id, _ in pairs))
-        return {
-            (user_id, thread_id)
-            for user_id, thread_id in in_slices(pairs)
-            if not self._may_still_view(users.get(user_id), thread_id, rows.get(thread_id))
-        }
+    def _rows(self, session: Session, ids: Iterable[int]) -> dict[int, Any]:
+        threads, rows = self._models.threads, {}
+        for some in chunks(ids):
+            query = sa.select(threads).where(among(threads.c.id, some, self._database.dialect))
+            rows |= {row.id: row for row in session.connection().execute(query)}
+        return rows
 
-    def admins(self, user_ids: Iterable[Any]) -> set[Any]:
-        """Which of these are admins; they are read in bulk."""
-        with self._database.session() as session:
-            users = self._users(session, user_ids)
-            return {user_id for user_id, user in in_slices(users.items()) if self.is_admin(user)}
-
-    def _users(self, session: Session, user_ids: Iterable[Any]) -> dict[Any, Any]:
-        key = self._models.user_key.column
-        query, users = sa.select(key, self._models.user_model), {}
-        for ids in chunks(user_ids):
-            found = session.execute(query.where(among(key, ids, self._database.dialect)))
-            users |= {user_id: user for user_id, user in found}
-        return users
-
-    def _may_still_view(self, user: Any, thread_id: int | None, thread: Any) -> bool:
-        if user is None or (thread is None and thread_id is not None):
-            return False
+    def _viewer(self, user: Any) -> Viewer:
         try:
-            active = is_active(user)
+            active = user is not None and is_active(user)
         except Exception as error:
             self._raised("is_active", error)
+            active = False
+        return Viewer(self, user, active, self.first(user, "view") if active else False)
+
+
+class Viewer(NamedTuple):
+    """What an access check knows of a user before it looks at threads; ``first`` is the policy's first word."""
+
+    access: Access
+    user: Any
+    is_active: bool
+    first: bool | None
+
+    def may_view(self, threads: dict[int, Any], thread_id: int | None) -> bool:
+        """
+        :param thread_id: ``None`` for the inbox.
+        """
+        if thread_id is None or not self.is_active:
+            return self.is_active
+        thread = threads.get(thread_id)
+        if thread is None or self.first is False:
             return False
-        return active and (thread_id is None or self.may_view(user, thread))
+        own = self.access.own(self.user, "view", thread)
+        return own is not None and (own or bool(self.first))
 
 
 def in_slices(items: Iterable[T]) -> Iterator[T]:

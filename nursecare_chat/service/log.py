@@ -15,6 +15,7 @@ from ..clock import utcnow
 from ..models import ChatModels
 from ..stream import event
 from ..stream.interfaces import Entry, Head, News, Span
+from .lookup import array
 from .sealing import Sealing
 from .unit_of_work import Database
 from .wire import message, mounted, utc
@@ -46,10 +47,11 @@ class Log:
 
         One statement, so that a head counts no message that is missing here.
         """
-        query = self._news_on_postgresql if self._database.dialect == "postgresql" else self._news_on_sqlite
-        parameters: dict[str, Any] = {"threads": list(positions), "positions": list(positions.values())}
-        if self._database.dialect == "sqlite":
-            parameters = {"watched": json.dumps(list(positions.items()))}
+        if self._database.dialect == "postgresql":
+            query = self._news_on_postgresql
+            parameters = {"threads": array(positions), "positions": array(positions.values())}
+        else:
+            query, parameters = self._news_on_sqlite, {"watched": json.dumps(list(positions.items()))}
         with self._database.read() as connection:
             rows = connection.execute(query, parameters).all()
         now, found = time.monotonic(), {}
@@ -64,7 +66,7 @@ class Log:
 
     @cached_property
     def _news_on_postgresql(self) -> sa.Select[Any]:
-        pair = (sa.bindparam(name, type_=ARRAY(sa.BigInteger)) for name in ("threads", "positions"))
+        pair = (sa.cast(sa.bindparam(name, type_=sa.Text), ARRAY(sa.BigInteger)) for name in ("threads", "positions"))
         watched = sa.func.unnest(*pair).table_valued("id", "seq", name="watched").render_derived()
         return self._news(watched, watched.c.id, watched.c.seq)
 

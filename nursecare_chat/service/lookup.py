@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,5 +35,10 @@ def among(column: sa.ColumnElement[Any], keys: Collection[Any], dialect: str) ->
     On PostgreSQL numbers go as one array: a thousand parameters cost more than the rows that they find.
     """
     if dialect == "postgresql" and isinstance(column.type, sa.Integer):
-        return column == sa.any_(sa.literal(list(keys), ARRAY(column.type)))
+        return column == sa.any_(sa.cast(sa.literal(array(keys), sa.Text), ARRAY(column.type)))
     return column.in_(keys)
+
+
+def array(numbers: Iterable[int]) -> str:
+    """As PostgreSQL writes an array; a driver would look at each number for what it may be."""
+    return "{" + ",".join(map(str, numbers)) + "}"

@@ -48,8 +48,13 @@ class Delivery:
                         threads.add(thread)
 
     def _positions(self, threads: Iterable[int]) -> dict[int, int]:
-        live = {thread: self._streams.live(thread) for thread in threads}
-        return {thread: min(stream.position for stream in streams) for thread, streams in live.items() if streams}
+        """How far the live streams of each thread are; of a thread without any there is nothing to know."""
+        found = {}
+        for thread in threads:
+            positions = [s.position for s in self._streams.of_thread(thread) if s.live and not s.outlet.ended]
+            if positions:
+                found[thread] = min(positions)
+        return found
 
     def _read(self, positions: dict[int, int]) -> tuple[dict[int, News], bool]:
         """What fails for one thread must not hold up the others."""

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import chain
 
 from .. import fork
 from ..errors import ChatError
@@ -34,10 +35,10 @@ from .subscriber import Stream
 
 log = logging.getLogger(__name__)
 
-POLL = 1.0
+POLL = 1.5
 """Seconds between two looks at all watched threads: a lost ring is found within 2 s (C31)."""
 
-RECHECK = 3.0
+RECHECK = 3.5
 """Seconds between two access checks: lost access ends a stream within 5 s (C34)."""
 
 MAX_OPENING = 60.0
@@ -86,7 +87,7 @@ class Hub:
         self._lock = threading.Lock()
         self._streams = Registry()
         self._delivery = Delivery(self._streams, self.reader, self.meter, partial(self._cut, reason="thread_gone"))
-        self._lines = Lines(self.limits.heartbeat, self.leave, self.go_live, partial(self._cut, reason="not_reading"))
+        self._lines = Lines(self.limits, self.leave, self.go_live, partial(self._cut, reason="not_reading"))
         self._board = Board(self.reader, self._inboxes, self.meter)
         self._rung: set[int | None] = set()
         self._rung_inboxes: set[int] = set()
@@ -272,7 +273,7 @@ class Hub:
         inboxes = [stream for stream in streams if isinstance(stream, InboxStream)]
         shown = {(stream.user, thread) for stream in inboxes for thread in list(stream.place)}
         try:
-            lost = self._lost_access({(stream.user, stream.thread) for stream in streams} | shown)
+            lost = self._lost_access(chain(((stream.user, stream.thread) for stream in streams), shown))
         except ChatError:
             raise
         except Exception:  # who cannot be checked may not read on

@@ -13,11 +13,12 @@ from contextlib import suppress
 from typing import Any
 
 from . import client, event
+from .interfaces import Limits
 from .outlet import MAX_BACKLOG, MAX_STUCK
 from .subscriber import Stream
 
-TICK = 1.0
-"""Seconds at most between two looks at the time: heartbeats, recycling, clients that do not read."""
+TICK = 5.0
+"""Seconds at most between two looks at all lines: heartbeats, recycling, clients that do not read."""
 
 SLICE = 0.005
 """Seconds of writing before other work of the process gets its turn."""
@@ -168,7 +169,7 @@ def borrow(descriptor: int) -> _socket.socket:
 class Lines:
     """All lines of a hub: one epoll and one thread, which lives while there are any.
 
-    :param heartbeat: seconds of silence after which a line gets a comment.
+    :param limits: ``heartbeat`` is the silence after which a line gets a comment.
     :param leave: called with a stream whose line has ended.
     :param go_live: called with one that had fallen behind, when its client has taken all that waited.
     :param cut_off: called with those whose clients do not read.
@@ -176,13 +177,13 @@ class Lines:
 
     def __init__(
         self,
-        heartbeat: float,
+        limits: Limits,
         leave: Callable[[Stream], None],
         go_live: Callable[[Stream], None],
         cut_off: Callable[[list[Stream]], None],
     ) -> None:
-        self._heartbeat = heartbeat
-        self._tick = min(TICK, heartbeat / 2)
+        self._heartbeat = limits.heartbeat
+        self._tick = min(TICK, limits.heartbeat / 3, limits.max_age / 4)
         self._leave, self._go_live, self._cut_off = leave, go_live, cut_off
         self._lock = threading.Lock()
         self._streams: dict[int, Stream] = {}
