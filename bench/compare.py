@@ -1,6 +1,7 @@
 """Ours beside the same chat written the usual way: memory, processor time, opens, latency, the most messages a second.
 
     script/bench compare [--rounds 3] [--window 32] [--only ours --only fastapi] [--quick]
+    script/bench compare --only ours --rounds 1 --crowds 2000 --reopened 2000 --rates 100,200 --window 8
 
 Each contender has one core for itself; the load, PostgreSQL and Redis have the rest. All take their turn in each round,
 on the same rows. What was measured goes to ``--out`` as JSON after each turn; from there come the table and the
@@ -17,7 +18,7 @@ import platform
 import resource
 import signal
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,7 @@ class Turn:
         """Rising rates, up to one that is not carried; then closer to it."""
         seats = self._stage.seats(self._contender.sessions, self._sizes.busy)
         self._crowd.keep(set(seats))
+        self._open(self._sizes.busy)
         self._crowd.poller.run(CALM)
         windows = self._found["windows"] = []
         carried, refused = 0.0, None
@@ -192,6 +194,10 @@ def machine() -> str:
     )
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
+
+
 def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # with everything that was started
@@ -200,12 +206,15 @@ def main() -> None:
     parser.add_argument("--window", type=float, help="seconds; more than two heartbeats")
     parser.add_argument("--only", action="append", choices=CONTENDERS)
     parser.add_argument("--quick", action="store_true", help="one round of a few seconds: whether it runs")
+    for name, what in (("crowds", "streams at rest, each more than the last"), ("rates", "messages a second, rising")):
+        parser.add_argument(f"--{name}", type=_numbers, metavar="N,N", help=what)
+    parser.add_argument("--reopened", type=int, help="streams that come back after a restart")
     parser.add_argument("--out", type=Path, default=Path("test-artifacts/bench.json"))
     parser.add_argument("--docs", type=Path, help="where to put bench.md and the pictures; default: beside --out")
     options = parser.parse_args()
     sizes = QUICK if options.quick else Sizes()
-    if options.window:
-        sizes = Sizes(**{**asdict(sizes), "window": options.window})
+    given = {name: getattr(options, name) for name in ("window", "crowds", "rates", "reopened")}
+    sizes = replace(sizes, **{name: value for name, value in given.items() if value is not None})
     rounds = options.rounds or (1 if options.quick else 3)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
