@@ -224,7 +224,7 @@ def main() -> None:
             print(f"{contender.title} is left out: {why}.", file=sys.stderr)
             chosen.remove(contender)
 
-    results: dict[str, Any] = {"machine": machine(), "sizes": asdict(sizes), "turns": []}
+    results: dict[str, Any] = {"machine": machine(), "sizes": asdict(sizes), "turns": [], "failed": []}
     core = pin()
     gc.disable()  # a collection in the load would be taken for a delay of the server's
     stage = Stage(max(*sizes.crowds, sizes.reopened, sizes.busy) // 2)
@@ -233,10 +233,19 @@ def main() -> None:
         with tqdm(total=rounds * len(chosen) * sizes.steps, unit="step", dynamic_ncols=True) as bar:
             for number in range(rounds):
                 for contender in chosen:
-                    results["turns"].append({"round": number} | Turn(contender, stage, core, sizes, bar).run())
+                    try:
+                        turn = Turn(contender, stage, core, sizes, bar).run()
+                    except AssertionError as error:  # two hours are not lost for it
+                        results["failed"].append(f"round {number}, {contender.name}: {error}")
+                    else:
+                        results["turns"].append({"round": number} | turn)
                     options.out.write_text(json.dumps(results, indent=1))
     finally:
         stage.close()
+    for failure in results["failed"]:
+        print(failure, file=sys.stderr)
+    if not results["turns"]:
+        sys.exit(1)
     print(report.write(results, options.docs or options.out.parent))
 
 
