@@ -154,6 +154,7 @@ _KEYS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "CHAT_TRUSTED_ORIGINS": ("", _origins),
     "CHAT_STREAM_HEARTBEAT": (15, _SECONDS),
     "CHAT_STREAM_MAX_AGE": (900, _SECONDS),
+    "CHAT_STREAM_HANDOFF": (True, parse_bool),
     "CHAT_IDLE_CLOSE_MINUTES": ("off", _COUNT_OR_OFF),
     "CHAT_MAX_AGE_DAYS": ("off", _COUNT_OR_OFF),
     "CHAT_METRICS": (False, parse_bool),
@@ -197,6 +198,7 @@ class ChatConfig:
     trusted_origins: frozenset[str]
     stream_heartbeat: float
     stream_max_age: float
+    stream_handoff: bool
     idle_close_minutes: int | None
     max_age_days: int | None
     metrics: bool

@@ -226,7 +226,7 @@ def _assemble(
     expiry = Expiry(database, models, threads, clock, config.idle_close_minutes, config.max_age_days)
     reader = Log(database, models, uploads.url, sealing)
     inboxes = Inboxes(database, models, access, secrets)
-    limits = Limits(config.stream_heartbeat, config.stream_max_age, config.max_streams_per_user)
+    limits = Limits(config.stream_heartbeat, config.stream_max_age, config.max_streams_per_user, config.stream_handoff)
     return ChatState(
         config=config,
         models=models,

@@ -35,7 +35,8 @@ def stream_thread(thread_id: str) -> Response:
     position, first = _start(row, _last_event_id())
     if position > row.last_seq:
         return Response(status=204, headers={"Cache-Control": "no-store"})
-    return _carry(Stream(row.id, current().access.user_id(gates.user()), position, asked_at, gates.mount()), first)
+    stream = Stream(row.id, current().access.user_id(gates.user()), position, asked_at, gates.mount())
+    return _carry(stream, first, replays=position < row.last_seq)
 
 
 @describe(
@@ -59,8 +60,11 @@ def _last_event_id() -> str | None:
     return request.headers.get("Last-Event-ID") or request.args.get("lastEventId") or None
 
 
-def _carry(stream: Stream, first: bytes) -> Response:
-    """The response that it is written to, as this worker can."""
+def _carry(stream: Stream, first: bytes, *, replays: bool = True) -> Response:
+    """The response that it is written to, as this worker can.
+
+    :param replays: whether anything follows its position already.
+    """
     chat = current()
     stream.worker = find_worker(request.environ)
     if stream.worker.places == 0:
@@ -69,7 +73,7 @@ def _carry(stream: Stream, first: bytes) -> Response:
         )
         chat.metrics.stream_turned_away("degraded")
         return event_stream(replay_once(chat.hub, stream, first, DEGRADED_RETRY))
-    return event_stream(StreamBody(chat.hub, stream, first, request.environ))
+    return event_stream(StreamBody(chat.hub, stream, first, request.environ, replays))
 
 
 def _start(row: Row[Any], given: str | None) -> tuple[int, bytes]:

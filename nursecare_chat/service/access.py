@@ -16,6 +16,7 @@ from ..metrics import Metrics
 from ..models import ChatModels
 from ..policy import ChatThreadPolicy
 from ..stream.interfaces import Pair
+from .lookup import among
 from .unit_of_work import Database, is_unreachable, translate
 
 log = logging.getLogger(__name__)
@@ -106,20 +107,32 @@ class Access:
 
         An inbox, whose thread is ``None``, is any active user's.
         """
-        pairs = list(pairs)
-        threads = self._models.threads
+        of_user: dict[Any, list[Pair]] = {}
+        for pair in pairs:
+            of_user.setdefault(pair[0], []).append(pair)
         with self._database.session() as session:
-            rows = {}
-            for ids in chunks(thread_id for _, thread_id in pairs if thread_id is not None):
-                rows |= {
-                    row.id: row for row in session.connection().execute(sa.select(threads).where(threads.c.id.in_(ids)))
-                }
-            users = self._users(session, (user_id for user_id, _ in pairs))
-            return {
-                (user_id, thread_id)
-                for user_id, thread_id in in_slices(pairs)
-                if not self._may_still_view(users.get(user_id), thread_id, rows.get(thread_id))
-            }
+            lost: set[Pair] = set()
+            some: list[Pair] = []
+            for theirs in of_user.values():
+                some += theirs
+                if len(some) >= BATCH:
+                    lost |= self._lost(session, some)
+                    some = []
+            return lost | self._lost(session, some)
+
+    def _lost(self, session: Session, pairs: list[Pair]) -> set[Pair]:
+        """The same for as many as are held in memory at once."""
+        threads = self._models.threads
+        query, rows = sa.select(threads), {}
+        for ids in chunks(thread_id for _, thread_id in pairs if thread_id is not None):
+            found = session.connection().execute(query.where(among(threads.c.id, ids, self._database.dialect)))
+            rows |= {row.id: row for row in found}
+        users = self._users(session, (user_id for user_id, _ in pairs))
+        return {
+            (user_id, thread_id)
+            for user_id, thread_id in in_slices(pairs)
+            if not self._may_still_view(users.get(user_id), thread_id, rows.get(thread_id))
+        }
 
     def admins(self, user_ids: Iterable[Any]) -> set[Any]:
         """Which of these are admins; they are read in bulk."""
@@ -131,7 +144,8 @@ class Access:
         key = self._models.user_key.column
         query, users = sa.select(key, self._models.user_model), {}
         for ids in chunks(user_ids):
-            users |= {row[0]: row[1] for row in session.execute(query.where(key.in_(ids)))}
+            found = session.execute(query.where(among(key, ids, self._database.dialect)))
+            users |= {user_id: user for user_id, user in found}
         return users
 
     def _may_still_view(self, user: Any, thread_id: int | None, thread: Any) -> bool:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, cached_property
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from ..clock import utcnow
 from ..models import ChatModels
 from ..stream import event
-from ..stream.interfaces import Entry, Head, Span
-from .access import chunks
+from ..stream.interfaces import Entry, Head, News, Span
 from .sealing import Sealing
 from .unit_of_work import Database
 from .wire import message, mounted, utc
 
+PAGE = 100
+"""Messages of one thread that are read at once."""
+
+ROWS = 1000
+"""Messages of all threads that are read at once."""
+
 
 class Log:
-    """Reads heads and messages on short connections of their own.
+    """Reads messages on short connections of their own.
 
     :param media_url: signs the address of a media path.
     """
@@ -34,29 +41,53 @@ class Log:
         self._threads = models.threads
         self._messages = models.messages
 
-    def heads(self, threads: Iterable[int]) -> dict[int, Head]:
-        """Where each thread stands; one that is gone is missing from the answer."""
-        table = self._threads
-        columns = (table.c.id, table.c.last_seq, table.c.status, table.c.closed_at)
-        rows: list[Any] = []
+    def news(self, positions: Mapping[int, int]) -> tuple[dict[int, News], bool]:
+        """Of those threads that have more than these positions, are closed, or gone; and whether that is all there is.
+
+        One statement, so that a head counts no message that is missing here.
+        """
+        query = self._news_on_postgresql if self._database.dialect == "postgresql" else self._news_on_sqlite
+        parameters: dict[str, Any] = {"threads": list(positions), "positions": list(positions.values())}
+        if self._database.dialect == "sqlite":
+            parameters = {"watched": json.dumps(list(positions.items()))}
         with self._database.read() as connection:
-            for ids in chunks(threads):
-                rows += connection.execute(sa.select(*columns).where(table.c.id.in_(ids)))
-        return {row.id: self.head(row) for row in rows}
+            rows = connection.execute(query, parameters).all()
+        now, found = time.monotonic(), {}
+        for row in self._sealing.reveal(rows):
+            news = found.get(row.watched)
+            if news is None:
+                head = None if row.head_seq is None else Head(row.head_seq, _farewell(row))
+                news = found[row.watched] = News(head, [])
+            if row.seq is not None:
+                news.entries.append(self._entry(row, now, numbered=True))
+        return found, len(rows) < ROWS
 
-    def head(self, row: Any) -> Head:
-        """The head that a thread's row shows."""
-        farewell = None
-        if row.status == "closed":
-            farewell = event.thread_closed(row.id, utc(row.closed_at) or "", row.last_seq)
-        return Head(row.last_seq, farewell)
+    @cached_property
+    def _news_on_postgresql(self) -> sa.Select[Any]:
+        pair = (sa.bindparam(name, type_=ARRAY(sa.BigInteger)) for name in ("threads", "positions"))
+        watched = sa.func.unnest(*pair).table_valued("id", "seq", name="watched").render_derived()
+        return self._news(watched, watched.c.id, watched.c.seq)
 
-    def after(self, thread: int, seq: int, limit: int) -> list[Entry]:
-        """The ``limit`` messages that follow ``seq``, in order."""
+    @cached_property
+    def _news_on_sqlite(self) -> sa.Select[Any]:
+        watched = sa.func.json_each(sa.bindparam("watched")).table_valued("value", name="watched")
+        pair = (sa.func.json_extract(watched.c.value, f"$[{place}]", type_=sa.BigInteger) for place in (0, 1))
+        return self._news(watched, *pair)
+
+    def _news(self, watched: Any, thread: Any, position: Any) -> sa.Select[Any]:
         table, threads = self._messages, self._threads
-        query = self._with_status(threads.c.id == thread)
-        query = query.where(table.c.thread_id == thread, table.c.seq > seq).order_by(table.c.seq).limit(limit)
-        return [entry for _, entry in self._entries(query, numbered=True)]
+        columns = (
+            thread.label("watched"),
+            threads.c.last_seq.label("head_seq"),
+            threads.c.status.label("thread_status"),
+            threads.c.closed_at.label("thread_closed_at"),
+            utcnow().label("read_at"),
+            *table.c,
+        )
+        page = (table.c.thread_id == thread) & (table.c.seq > position) & (table.c.seq <= position + PAGE)
+        anything = threads.c.id.is_(None) | (threads.c.last_seq > position) | (threads.c.status == "closed")
+        joined = watched.outerjoin(threads, threads.c.id == thread).outerjoin(table, page)
+        return sa.select(*columns).select_from(joined).where(anything).order_by(thread, table.c.seq).limit(ROWS)
 
     def between(self, spans: Iterable[Span]) -> dict[int, list[Entry]]:
         """The messages of these stretches of threads, in order, by thread; their frames have no id of their own."""
@@ -66,20 +97,16 @@ class Log:
         )
         query = self._with_status(self._threads.c.id == table.c.thread_id).where(here).order_by(table.c.seq)
         found: dict[int, list[Entry]] = {}
-        for thread, entry in self._entries(query, numbered=False):
-            found.setdefault(thread, []).append(entry)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        now = time.monotonic()
+        for row in self._sealing.reveal(rows):
+            found.setdefault(row.thread_id, []).append(self._entry(row, now, numbered=False))
         return found
 
     def _with_status(self, of_thread: sa.ColumnElement[bool]) -> sa.Select[Any]:
         status = sa.select(self._threads.c.status).where(of_thread).correlate(self._messages).scalar_subquery()
         return sa.select(self._messages, utcnow().label("read_at"), status.label("thread_status"))
-
-    def _entries(self, query: sa.Select[Any], numbered: bool) -> Iterator[tuple[int, Entry]]:
-        with self._database.read() as connection:
-            rows = connection.execute(query).all()
-        now = time.monotonic()
-        for row in self._sealing.reveal(rows):
-            yield row.thread_id, self._entry(row, now, numbered)
 
     def _entry(self, row: Any, now: float, numbered: bool) -> Entry:
         # No address is signed once closing began: it would outlive what it shows.
@@ -93,3 +120,9 @@ class Log:
         # Both by the database's clock: machines' own may differ.
         age = (row.read_at - row.created_at).total_seconds()
         return Entry(row.seq, row.sender_id, frame, now - age)
+
+
+def _farewell(row: Any) -> bytes | None:
+    if row.thread_status != "closed":
+        return None
+    return event.thread_closed(row.watched, utc(row.thread_closed_at) or "", row.head_seq)

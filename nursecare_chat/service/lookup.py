@@ -1,10 +1,12 @@
-"""Finding the host's own rows by a key that came as text (contract C2, C13)."""
+"""Finding rows by their keys: one that came as text, or many at once (contract C2, C13, C34)."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from ..keys import as_uuid
@@ -25,3 +27,13 @@ def find(session: Session, model: Any, key: Any) -> Any:
         except sa.exc.StatementError:  # a key type of the host's own that cannot read this
             continue
     return None
+
+
+def among(column: sa.ColumnElement[Any], keys: Collection[Any], dialect: str) -> sa.ColumnElement[bool]:
+    """Whether ``column`` is one of ``keys``, of which there may be as many as a statement can carry.
+
+    On PostgreSQL numbers go as one array: a thousand parameters cost more than the rows that they find.
+    """
+    if dialect == "postgresql" and isinstance(column.type, sa.Integer):
+        return column == sa.any_(sa.literal(list(keys), ARRAY(column.type)))
+    return column.in_(keys)

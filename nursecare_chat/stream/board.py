@@ -113,7 +113,7 @@ class Board:
         for stream in streams:
             threads = {thread for thread in list(stream.place) if (stream.user, thread) in lost}
             box = self._boxes.get(stream.user)
-            if threads and (box is None or stream.fresh or stream.undelivered):
+            if threads and (box is None or stream.fresh or stream.outlet.undelivered):
                 ending.append(stream)
             elif threads and box is not None:
                 box.denied |= threads

@@ -28,42 +28,60 @@ class ClientSocket:
             with suppress(OSError, AttributeError):
                 self._socket = _look_at(server_socket.fileno())
 
+    def fileno(self) -> int | None:
+        """The descriptor, if there is one."""
+        return None if self._socket is None else self._socket.fileno()
+
     def gone(self) -> bool:
         """Whether the client has closed its end."""
-        connection = self._socket
-        if connection is None:
-            return False
-        try:
-            return connection.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT) == b""
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+        return self._socket is not None and gone(self._socket)
 
     def unsent(self) -> int:
         """Bytes that the kernel has not got acknowledged by the client."""
-        connection = self._socket
-        if connection is None:
-            return 0
-        try:
-            (count,) = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0" * 4))
-            return int(count)
-        except OSError:
-            return 0
+        return 0 if self._socket is None else unsent(self._socket.fileno())
 
     def abort(self) -> None:
         """End the connection under a writer that is stuck in it, and drop what waits in the kernel."""
-        connection = self._socket
+        if self._socket is not None:
+            abort(self._socket)
+
+    def detach(self) -> None:
+        """The descriptor is the caller's now."""
+        connection, self._socket = self._socket, None
         if connection is not None:
-            with suppress(OSError):  # it may be gone already
-                connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, struct.pack("ii", 1, 0))
-                connection.shutdown(_socket.SHUT_RDWR)
+            connection.detach()
 
     def close(self) -> None:
         """Give the descriptor back."""
         connection, self._socket = self._socket, None
         if connection is not None:
             connection.close()
+
+
+def gone(connection: _socket.socket) -> bool:
+    """Whether the other end is closed."""
+    try:
+        return connection.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def unsent(descriptor: int) -> int:
+    """Bytes that the kernel has not got acknowledged by the other end."""
+    try:
+        (count,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, b"\0" * 4))
+        return int(count)
+    except OSError:
+        return 0
+
+
+def abort(connection: _socket.socket) -> None:
+    """End the connection, and drop what waits in the kernel."""
+    with suppress(OSError):  # it may be gone already
+        connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.shutdown(_socket.SHUT_RDWR)
 
 
 def _look_at(server_descriptor: int) -> _socket.socket:

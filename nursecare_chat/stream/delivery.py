@@ -1,29 +1,20 @@
-"""Bringing live streams of one thread to its head (contract C30, C32, C35)."""
+"""Bringing the live streams of a thread to where the log is (contract C30, C32, C35)."""
 
 from __future__ import annotations
 
-from .interfaces import Entry, Head, LogReader, Meter
-from .subscriber import PAGE, Stream
+from collections.abc import Iterable
+
+from .interfaces import Entry, Head, Meter, News
+from .subscriber import Stream
 
 
-def bring(live: list[Stream], thread: int, head: Head, reader: LogReader, meter: Meter) -> None:
-    """Push what they miss up to ``head``, then the farewell, if there is one."""
-    while live:
-        start = min(stream.position for stream in live)
-        if start >= head.last_seq:
-            break
-        entries = reader.after(thread, start, PAGE)
-        if not entries:
-            break
-        live = [stream for stream in live if _push_all(stream, entries)]
-        meter.delivered(entry.committed_at for entry in entries)
-    if head.farewell is not None:
+def deliver(streams: Iterable[Stream], news: News, meter: Meter) -> None:
+    """Push what is new, then the farewell, if there is one and nothing is missing before it."""
+    live = [stream for stream in streams if _push_all(stream, news.entries)]
+    meter.delivered(entry.committed_at for entry in news.entries)
+    if news.head is not None and news.head.farewell is not None:
         for stream in live:
-            if stream.position >= head.last_seq and not stream.ended:
-                if stream.push(head.farewell):
-                    stream.finish()
-                else:
-                    stream.fall_behind()
+            _say_farewell(stream, news.head, news.head.farewell)
 
 
 def _push_all(stream: Stream, entries: list[Entry]) -> bool:
@@ -37,3 +28,12 @@ def _push_all(stream: Stream, entries: list[Entry]) -> bool:
             return False
         stream.position = entry.seq
     return True
+
+
+def _say_farewell(stream: Stream, head: Head, farewell: bytes) -> None:
+    if stream.position < head.last_seq or stream.ended:
+        return
+    if stream.push(farewell):
+        stream.finish()
+    else:
+        stream.fall_behind()

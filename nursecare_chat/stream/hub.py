@@ -6,7 +6,8 @@ doorbell, and pushes bytes into streams. How those reach a socket is the stream'
 
 A stream is first *behind*: its writer reads the log by itself, page by page. When it has reached the end it goes
 *live*, and the hub looks at the thread once more: whatever was committed in between is found by its ``seq``, so
-nothing falls between replay and live.
+nothing falls between replay and live. Then, or when it could not take more and has taken all that it was given, the
+hub brings it on.
 """
 
 from __future__ import annotations
@@ -14,17 +15,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 from .. import fork
-from ..errors import ChatError
+from ..errors import ChatError, DatabaseError
 from .board import Board
-from .delivery import bring
+from .delivery import deliver
 from .doorbell import Doorbell, Ring
 from .inbox import InboxStream
-from .interfaces import AccessCheck, InboxReader, Limits, LogReader, Meter
-from .server import at_exit
+from .interfaces import AccessCheck, InboxReader, Limits, LogReader, Meter, News
+from .line import Lines
+from .outlet import Queue
+from .server import Worker, at_exit
 from .subscriber import Stream
 
 log = logging.getLogger(__name__)
@@ -75,11 +79,15 @@ class Hub:
         streams = self._all()
         self._reset()
         for stream in streams:
-            stream.client.close()
+            stream.outlet.close()
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._streams: dict[int | None, set[Stream]] = {}
+        self._streams: dict[int | None, tuple[Stream, ...]] = {}
+        self._of_user: dict[Hashable, int] = {}
+        self._carried: set[Stream] = set()
+        self._workers: set[Worker] = set()
+        self._lines = Lines(self.limits.heartbeat, self.leave, self.go_live, partial(self._cut, reason="not_reading"))
         self._board = Board(self.reader, self._inboxes, self.meter)
         self._rung: set[int | None] = set()
         self._rung_inboxes: set[int] = set()
@@ -96,14 +104,17 @@ class Hub:
         One that was asked for before its user was disconnected is taken in only to end at once (C34).
         """
         with self._lock:
-            per_user = self.limits.per_user
-            if per_user is not None and sum(other.user == stream.user for other in self._all()) >= per_user:
+            per_user, theirs = self.limits.per_user, self._of_user.get(stream.user, 0)
+            if per_user is not None and theirs >= per_user:
                 return False
             if not stream.worker.take():
                 return False
-            streams = self._streams.setdefault(stream.thread, set())
-            streams.add(stream)
-            if len(streams) == 1:
+            self._of_user[stream.user] = theirs + 1
+            self._carried.add(stream)
+            self._workers.add(stream.worker)
+            others = self._streams.get(stream.thread, ())
+            self._streams[stream.thread] = (*others, stream)
+            if not others:
                 self._doorbell.watch(stream.thread)
             self.meter.stream_opened()
             if self._disconnected.get(str(stream.user), 0.0) > stream.asked_at:
@@ -125,17 +136,46 @@ class Hub:
             self._crew = None
             raise
 
+    def adopt(self, stream: Stream, queue: Queue, chunked: bool, recycle_at: float) -> bool:
+        """Write to the client directly from now on; ``False`` if that cannot be, and nothing has changed.
+
+        :param queue: what the server wrote so far; nothing waits there, for the stream is behind.
+        :param chunked: see :class:`~nursecare_chat.stream.line.Line`.
+        """
+        descriptor = queue.client.fileno()
+        if descriptor is None:
+            return False
+        try:
+            line = self._lines.adopt(stream, descriptor, chunked, recycle_at)
+        except (OSError, RuntimeError):  # no more descriptors, or threads
+            return False
+        queue.client.detach()
+        stream.outlet = line
+        self._carried.discard(stream)
+        if queue.ended:  # meanwhile
+            line.cut()
+        return True
+
     def leave(self, stream: Stream) -> None:
         """Forget the stream and everything that it held."""
         with self._lock:
-            streams = self._streams.get(stream.thread, set())
+            streams = self._streams.get(stream.thread, ())
             if stream in streams:
-                streams.remove(stream)
-                self.meter.stream_closed()
-                stream.worker.give_back()
-            if not streams and self._streams.pop(stream.thread, None) is not None:
-                self._doorbell.unwatch(stream.thread)
-        stream.client.close()
+                self._forget(stream, tuple(other for other in streams if other is not stream))
+        stream.outlet.close()
+
+    def _forget(self, stream: Stream, others: tuple[Stream, ...]) -> None:
+        if others:
+            self._streams[stream.thread] = others
+        else:
+            del self._streams[stream.thread]
+            self._doorbell.unwatch(stream.thread)
+        self._of_user[stream.user] -= 1
+        if not self._of_user[stream.user]:
+            del self._of_user[stream.user]
+        self._carried.discard(stream)
+        self.meter.stream_closed()
+        stream.worker.give_back()
 
     def go_live(self, stream: Stream) -> None:
         """The stream has replayed the log to its end; look once more, then push."""
@@ -153,7 +193,7 @@ class Hub:
     def count(self) -> int:
         """Open streams in this process."""
         with self._lock:
-            return len(self._all())
+            return sum(self._of_user.values())
 
     def _all(self) -> list[Stream]:
         return [stream for streams in self._streams.values() for stream in streams]
@@ -208,19 +248,39 @@ class Hub:
         return [stream for stream in self._streams.get(None, ()) if isinstance(stream, InboxStream)]
 
     def _drain(self, threads: set[int]) -> None:
-        """Bring the live streams of these threads to their heads."""
-        if not threads:
-            return
-        # Heads first: whatever a head counts was committed before it, so reading on from here misses nothing of it.
-        heads = self.reader.heads(threads)
-        for thread in threads:
-            with self._lock:
-                live = [stream for stream in self._streams.get(thread, ()) if stream.live and not stream.ended]
-            if thread not in heads:
-                self._cut(live, "thread_gone")
-            elif live:
-                with self._attempted("delivery"):  # what fails for one thread must not hold up the others
-                    bring(live, thread, heads[thread], self.reader, self.meter)
+        """Bring the live streams of these threads to where the log is, all with one query."""
+        while positions := {t: min(stream.position for stream in live) for t in threads if (live := self._live(t))}:
+            news, complete = self._read(positions)
+            threads = {thread for thread, said in news.items() if self._tell(thread, said)}
+            if not complete:
+                threads |= positions.keys() - news.keys()
+
+    def _live(self, thread: int) -> list[Stream]:
+        return [stream for stream in self._streams.get(thread, ()) if stream.live and not stream.ended]
+
+    def _read(self, positions: dict[int, int]) -> tuple[dict[int, News], bool]:
+        """What fails for one thread must not hold up the others."""
+        try:
+            return self.reader.news(positions)
+        except DatabaseError:
+            raise
+        except Exception:
+            if len(positions) == 1:
+                raise
+        found: dict[int, News] = {}
+        for thread, position in positions.items():
+            with self._attempted("delivery"):
+                found |= self._read({thread: position})[0]
+        return found, True
+
+    def _tell(self, thread: int, news: News) -> bool:
+        """Whether there is more of this thread to read."""
+        live = self._live(thread)
+        if news.head is None:
+            self._cut(live, "thread_gone")
+            return False
+        deliver(live, news, self.meter)
+        return bool(news.entries) and news.entries[-1].seq < news.head.last_seq
 
     # -- supervision ---------------------------------------------------------------------------------------------
 
@@ -229,26 +289,34 @@ class Hub:
         while True:
             time.sleep(LOOK)
             with self._lock:
-                streams = self._all()
+                carried = list(self._carried)
                 if self._crew is not crew:
                     return
             now = time.monotonic()
             with self._attempted("supervision"):
-                self._look_at(streams, now)
+                self._look_at(carried, now)
             if now >= next_check:
                 with self._attempted("access check"), self._context():
-                    self._check_access(streams)
+                    self._check_access()
                 next_check = time.monotonic() + RECHECK
 
     def _look_at(self, streams: list[Stream], now: float) -> None:
-        self._cut([stream for stream in streams if stream.worker.stopping()], "server_stops")
+        """
+        :param streams: those that a thread of the server's writes; :class:`Lines` looks after the others.
+        """
+        if any(worker.stopping() for worker in self._workers):
+            with self._lock:
+                ending = [stream for stream in self._all() if stream.worker.stopping()]
+            self._cut(ending, "server_stops")
         for stream in streams:
-            if stream.client.gone():
+            if stream.outlet.gone():
                 stream.cut()
-            elif stream.stuck(now):
+            elif stream.outlet.stuck(now):
                 self._cut([stream], "not_reading")
 
-    def _check_access(self, streams: list[Stream]) -> None:
+    def _check_access(self) -> None:
+        with self._lock:
+            streams = self._all()
         inboxes = [stream for stream in streams if isinstance(stream, InboxStream)]
         shown = {(stream.user, thread) for stream in inboxes for thread in list(stream.place)}
         try:
@@ -275,12 +343,9 @@ class Hub:
             log.error("chat stream %s failed: %s", name, type(error).__name__, extra={"chat": True})
 
     def _cut(self, streams: Iterable[Stream], reason: str) -> None:
-        """End streams now. What the kernel still holds for a client that does not read must not reach it either."""
+        """End streams now."""
         for stream in streams:
-            if stream.drained and stream.writing_since is None:
-                continue
-            stream.cut()
-            self.meter.stream_ended(reason)
-            if stream.writing_since is not None or stream.client.unsent():
-                stream.client.abort()
-            log.info("chat stream ended: %s", reason, extra={"chat": True, "reason": reason, "threadId": stream.thread})
+            if stream.outlet.cut():
+                self.meter.stream_ended(reason)
+                of_it = {"reason": reason, "threadId": stream.thread}
+                log.info("chat stream ended: %s", reason, extra={"chat": True, **of_it})

@@ -45,6 +45,8 @@ class InboxStream(Stream):
     :ivar has_news: whether anything was sent since :attr:`cursor`.
     """
 
+    __slots__ = ("_resume", "cursor", "fresh", "has_news", "is_admin", "mark", "place", "told")
+
     def __init__(
         self, user: Hashable, is_admin: bool, resume: Resume, asked_at: float | None = None, mount: str = ""
     ) -> None:
@@ -105,11 +107,6 @@ class InboxStream(Stream):
         """Everything up to here was given, so a reconnect may resume from here."""
         if self.push(event.position(cursor)):
             self.cursor, self.has_news = cursor, False
-
-    @property
-    def undelivered(self) -> bool:
-        """Whether the client may not have got yet all that it was given."""
-        return bool(self._frames) or self.writing_since is not None or self.client.unsent() > 0
 
 
 def next_spans(behind: Iterable[tuple[int, int, int]]) -> list[Span]:

@@ -32,14 +32,21 @@ class Span(NamedTuple):
     high: int
 
 
+class News(NamedTuple):
+    """What a thread has beyond some position: where it stands, ``None`` if it is gone, and its next messages."""
+
+    head: Head | None
+    entries: list[Entry]
+
+
 class LogReader(Protocol):
     """All raise ``ChatError`` while the log cannot be read."""
 
-    def heads(self, threads: Iterable[int]) -> dict[int, Head]:
-        """Where each thread stands; one that is gone is missing from the answer."""
+    def news(self, positions: Mapping[int, int]) -> tuple[dict[int, News], bool]:
+        """Of those threads that have more than these positions, are closed, or gone; and whether that is all there is.
 
-    def after(self, thread: int, seq: int, limit: int) -> list[Entry]:
-        """The ``limit`` messages that follow ``seq``, in order."""
+        A thread's entries follow its position without a gap.
+        """
 
     def between(self, spans: Iterable[Span]) -> Mapping[int, list[Entry]]:
         """The messages of these stretches by thread, in order; their frames have no id."""
@@ -121,8 +128,12 @@ class Meter:
 
 @dataclass(frozen=True)
 class Limits:
-    """``heartbeat`` and ``max_age`` in seconds; ``per_user`` streams in this process, ``None`` for no limit."""
+    """``heartbeat`` and ``max_age`` in seconds; ``per_user`` streams in this process, ``None`` for no limit.
+
+    ``hand_over``: whether to take connections over from a server that lets go of them.
+    """
 
     heartbeat: float = 15.0
     max_age: float = 900.0
     per_user: int | None = 20
+    hand_over: bool = True

@@ -167,8 +167,9 @@ def test_streams_cost_what_they_watch(grown: Grown) -> None:
     with grown.bench.app.app_context():
         users = [grown.bench.host.user_id(who) for who in ("client", "admin")]
         with recorded(state.database.engine) as statements:
-            assert len(state.log.heads(range(1, 101))) == 100
-            assert len(state.log.after(LONG, 60_000, 100)) == 100
+            news, _ = state.log.news(dict.fromkeys(range(1, 101), 8) | {LONG: LONG_MESSAGES})
+            assert {len(news[thread].entries) for thread in range(1, 10)} == {1}
+            assert len(state.log.news({LONG: 60_000})[0][LONG].entries) == 100
             assert state.access.lost((users[n % 2], n) for n in range(1, 101))
     assert len(statements) <= 6  # two are for the two roles
     for statement in statements:

@@ -14,7 +14,7 @@ from nursecare_chat.stream import hub as hub_module
 from nursecare_chat.stream.board import Board
 from nursecare_chat.stream.inbox import InboxStream
 from nursecare_chat.stream.interfaces import Meter
-from nursecare_chat.stream.subscriber import MAX_BACKLOG
+from nursecare_chat.stream.outlet import MAX_BACKLOG
 
 from ..support.growth import recorded
 from ..support.hosts import Workbench
@@ -203,7 +203,7 @@ class Round:
 
 def taken(stream: InboxStream) -> list[Event]:
     raw = b""
-    while piece := stream.take(0):
+    while piece := stream.outlet.take(0):
         raw += piece
     return parse(raw)[1]
 

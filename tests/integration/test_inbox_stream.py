@@ -273,10 +273,14 @@ def test_two_processes_and_redis_that_goes(own_live: Callable[..., Live], own_re
     """C46, C31, C33: rings reach inboxes in every process, on one connection each; without Redis they poll."""
     settings = {"CHAT_STREAM_HEARTBEAT": "60", "CHAT_MAX_STREAMS_PER_USER": "off"}
     live = own_live("two-gevent", host, **settings, CHAT_TRANSPORT_URL=own_redis.url)
-    client, admin = live.login("client"), live.login("admin")
-    readers = [person.follow().wait_open() for person in (client, admin) for _ in range(6)]
-    eventually(lambda: sum(int(one["psub"]) for one in own_redis.clients()) == 2)
-    assert len([one for one in own_redis.clients() if int(one["sub"])]) == 2
+    eventually(lambda: len(live.server.workers()) == 2, live.server)
+    readers = []
+    for worker in live.server.workers():
+        with live.served_by(worker):
+            people = [live.login(who) for who in ("client", "admin")]
+            readers += [person.follow().wait_open() for person in people for _ in range(3)]
+    client = live.login("client")
+    eventually(lambda: [int(one["psub"]) for one in own_redis.clients() if int(one["sub"])] == [1, 1])
     for how in ("there", "killed", "back"):
         if how == "killed":
             own_redis.kill()

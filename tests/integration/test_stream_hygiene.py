@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from nursecare_chat.service.messages import Draft
-from nursecare_chat.stream import subscriber
 from nursecare_chat.stream.client import ClientSocket
 from nursecare_chat.stream.doorbell import Ring
+from nursecare_chat.stream.outlet import MAX_BACKLOG, MAX_STUCK, Queue
+from nursecare_chat.stream.subscriber import Stream
 
 from ..support.hosts import HOSTS, TESTING, Workbench
 from ..support.live import Live, Person
@@ -200,8 +201,8 @@ def test_a_child_starts_afresh(make_bench: Any, host: str) -> None:
     api = bench.login("client")
     thread = api.open(1).get_json()["threadId"]
     ours, theirs = socket.socketpair()
-    stream = subscriber.Stream(thread, 7, 0)
-    stream.client = ClientSocket({"werkzeug.socket": ours})
+    stream = Stream(thread, 7, 0)
+    stream.outlet = Queue({"werkzeug.socket": ours})
     hub.join(stream)
     with hub._lock, state.database._setup, state.database._turn:
         read_end, write_end = os.pipe()
@@ -217,7 +218,7 @@ def test_a_child_starts_afresh(make_bench: Any, host: str) -> None:
     os.close(write_end)
     assert os.read(read_end, 100) == b"200 0"
     os.close(read_end)
-    assert not stream.client.gone()  # the child has not shut the parent's connection
+    assert not stream.outlet.gone()  # the child has not shut the parent's connection
     hub.leave(stream)
     for one in (ours, theirs):
         one.close()
@@ -226,9 +227,9 @@ def test_a_child_starts_afresh(make_bench: Any, host: str) -> None:
 def test_a_logout_while_a_stream_is_being_opened(make_bench: Any) -> None:
     """C34: let in before the logout, it ends at once; one asked for after a new login does not."""
     hub = make_bench("reference").state.hub
-    early = subscriber.Stream(1, 7, 0)
+    early = Stream(1, 7, 0)
     hub._answer(Ring("disconnect", user=7))
-    late = subscriber.Stream(1, 7, 0)
+    late = Stream(1, 7, 0)
     for stream in (early, late):
         hub.join(stream)
     assert (early.ended, late.ended) == (True, False)
@@ -307,14 +308,14 @@ def test_client_that_never_reads_is_cut_off(live_servers: Callable[..., Live]) -
         one.stop()
 
 
-def test_a_stuck_client_without_much_traffic_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stuck_client_without_much_traffic_is_cut_off() -> None:
     """C35: what waits is not left to wait for ever either."""
-    stream = subscriber.Stream(1, 1, 0)
-    later = time.monotonic() + subscriber.MAX_STUCK + 1
-    assert not stream.stuck(later)
-    stream.writing_since = time.monotonic()
-    assert not stream.stuck(time.monotonic())
-    assert stream.stuck(later)
+    queue = Queue()
+    later = time.monotonic() + MAX_STUCK + 1
+    assert not queue.stuck(later)
+    queue.writing_since = time.monotonic()
+    assert not queue.stuck(time.monotonic())
+    assert queue.stuck(later)
 
 
 @pytest.mark.one_process
@@ -350,7 +351,7 @@ def test_a_slow_client_that_reads_is_not_cut_off(inside: Inside) -> None:
     text = "\u4e00" * 5000
     with inside.bench.app.app_context():
         sender = inside.bench.host.user_id("client")
-    for _ in range(subscriber.MAX_BACKLOG // 30_000 * 4):
+    for _ in range(MAX_BACKLOG // 30_000 * 4):
         state.messages.post(thread, sender, Draft("text", text=text), as_admin=False)
     last = state.threads.get(thread).last_seq
     assert [event.json["seq"] for event in reader.wait(last)] == list(range(1, last + 1))
@@ -374,7 +375,7 @@ def test_what_the_kernel_holds_does_not_reach_a_client_that_lost_access(inside: 
     for _ in range(20):
         client.say(thread, "\u4e00" * 5000)
     (stream,) = inside.hub._streams[thread]
-    eventually(lambda: stream.writing_since is not None and stream.client.unsent() > 0)
+    eventually(lambda: stream.outlet.writing_since is not None and stream.outlet.client.unsent() > 0)
     with inside.bench.app.app_context():
         inside.bench.host.disable("client")
     eventually(lambda: inside.hub.count() == 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 import uuid
 from collections.abc import Mapping
@@ -215,8 +214,8 @@ class Workbench:
         pools.append(state.database.engine.pool)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
-            streaming = [one for one in threading.enumerate() if one.name.endswith(("_deliver", "_supervise"))]
-            if not streaming and not any(pool.checkedout() for pool in pools):
+            # Its own hub's alone: those of other applications in this process are not its to wait for.
+            if state.hub._crew is None and not any(pool.checkedout() for pool in pools):
                 return
             time.sleep(0.02)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from .databases import Databases
 from .hosts import HOSTS, UNLIMITED, Workbench
 from .servers import NO_TLS, Server
 from .sse import Reader
+from .wait import eventually
 
 
 class Person:
@@ -86,6 +90,22 @@ class Live:
         person = Person(self.server.url, who)
         self._people.append(person)
         return person
+
+    @contextmanager
+    def served_by(self, worker: int) -> Iterator[None]:
+        """Whoever logs in meanwhile is served by this one of gunicorn's workers, for the others are stopped.
+
+        Who takes a connection is otherwise the kernel's choice, which may be the same one each time.
+        """
+        others = [one for one in self.server.workers() if one != worker]
+        for other in others:
+            os.kill(other, signal.SIGSTOP)
+        try:
+            eventually(lambda: all(self.server.stopped(other) for other in others))
+            yield
+        finally:
+            for other in others:
+                os.kill(other, signal.SIGCONT)
 
     def new_thread(self) -> int:
         """The open thread of a fresh request of ``client``."""

@@ -47,10 +47,17 @@ COMMANDS = {
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody else is given for as long as this process lives, neither another one of the test run nor a
+    connection: whoever starts a server seconds after it asked would otherwise be answered by somebody else's.
+
+    It is bound here and never listened on, which leaves it to servers that set SO_REUSEADDR, as all do.
+    """
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        port: int = reserved.getsockname()[1]
+        reserved.detach()
+    return port
 
 
 class Process:
@@ -122,6 +129,11 @@ class Server(Process):
         """The process numbers of gunicorn's."""
         found = subprocess.run(["pgrep", "-P", str(self.popen.pid)], capture_output=True, text=True).stdout
         return [int(pid) for pid in found.split()]
+
+    @staticmethod
+    def stopped(pid: int) -> bool:
+        """Whether SIGSTOP has reached the process."""
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("T")
 
     def descriptors(self) -> int:
         """Open file descriptors of the process that has the most, which is the one with the streams."""

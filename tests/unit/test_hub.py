@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 
 import pytest
@@ -13,11 +13,11 @@ from nursecare_chat.errors import DatabaseUnavailable, StorageUnavailable
 from nursecare_chat.stream import body as body_module
 from nursecare_chat.stream import hub as hub_module
 from nursecare_chat.stream.body import StreamBody
-from nursecare_chat.stream.client import ClientSocket
 from nursecare_chat.stream.doorbell import MemoryDoorbell, Ring
 from nursecare_chat.stream.hub import Hub
-from nursecare_chat.stream.interfaces import Entry, Head, Limits
-from nursecare_chat.stream.subscriber import MAX_BACKLOG, Stream
+from nursecare_chat.stream.interfaces import Entry, Head, Limits, News
+from nursecare_chat.stream.outlet import MAX_BACKLOG
+from nursecare_chat.stream.subscriber import Stream
 
 
 class Memory:
@@ -28,16 +28,17 @@ class Memory:
         self.farewell: bytes | None = None
         self.between = lambda: None
 
-    def heads(self, threads: Iterable[int]) -> dict[int, Head]:
-        return {thread: Head(self.last_seq, self.farewell) for thread in threads}
+    def news(self, positions: Mapping[int, int]) -> tuple[dict[int, News], bool]:
+        head = Head(self.last_seq, self.farewell)
+        news = {thread: News(head, self.after(thread, seq)) for thread, seq in positions.items()}
+        self.between()
+        return {thread: said for thread, said in news.items() if said.entries or self.farewell}, True
 
-    def after(self, thread: int, seq: int, limit: int) -> list[Entry]:
-        found = range(seq + 1, min(self.last_seq, seq + limit) + 1)
-        entries = [
+    def after(self, thread: int, seq: int) -> list[Entry]:
+        found = range(seq + 1, min(self.last_seq, seq + 100) + 1)
+        return [
             Entry(number, "s", lambda own, mount, n=number: (b"own %d;" if own else b"%d;") % n) for number in found
         ]
-        self.between()
-        return entries
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_a_cut_stream_takes_nothing_more() -> None:
     stream.cut()
     assert not stream.push(b"after")
     assert stream.drained
-    assert stream.take(0) == b""
+    assert stream.outlet.take(0) == b""
 
 
 def test_a_finished_stream_delivers_what_waits() -> None:
@@ -125,7 +126,7 @@ def test_a_finished_stream_delivers_what_waits() -> None:
     stream.push(b"last")
     stream.finish()
     assert not stream.drained
-    assert stream.take(0) == b"last"
+    assert stream.outlet.take(0) == b"last"
     assert stream.drained
 
 
@@ -137,7 +138,7 @@ def test_the_bound_on_what_waits() -> None:
     while stream.push(frame):
         pushed += 1
     assert pushed == MAX_BACKLOG // 1000
-    stream.take(0)
+    stream.outlet.take(0)
     assert stream.push(frame)
 
 
@@ -145,15 +146,14 @@ def test_what_fails_for_one_thread_holds_up_no_other(hub: Hub, log: Memory, monk
     """C31: whatever it is that fails, and the one comes by itself when it does no more."""
     streams = [Stream(thread, "u", 0) for thread in range(1, 6)]
     for stream in streams:
-        stream.client = ClientSocket({})
         stream.position, stream.live = 0, True
         assert hub.join(stream)
     real, broken = log.after, [True]
 
-    def after(thread: int, seq: int, limit: int) -> list[Entry]:
+    def after(thread: int, seq: int) -> list[Entry]:
         if thread in (1, 3) and broken:
             raise (RuntimeError if thread == 1 else StorageUnavailable)("no signature")
-        return real(thread, seq, limit)
+        return real(thread, seq)
 
     monkeypatch.setattr(log, "after", after)
     log.last_seq = 2
@@ -178,10 +178,10 @@ def test_a_stream_that_waits_for_the_database_is_not_silent(
     away = [True]
     real = log.after
 
-    def after(thread: int, seq: int, limit: int) -> list[Entry]:
+    def after(thread: int, seq: int) -> list[Entry]:
         if away:
             raise DatabaseUnavailable("OperationalError", None)
-        return real(thread, seq, limit)
+        return real(thread, seq)
 
     monkeypatch.setattr(log, "after", after)
     log.last_seq = 1
