@@ -25,7 +25,7 @@ from typing import Any
 from tqdm import tqdm
 
 from . import report
-from .load import Crowd, Figures
+from .load import IN_FLIGHT, Crowd, Figures
 from .servers import CONTENDERS, Contender, Running
 from .stage import SAID, Stage, pin
 
@@ -108,21 +108,25 @@ class Turn:
     def _idle(self) -> None:
         """Memory as streams come, and what they cost when nothing happens."""
         server, crowd, sizes = self._server, self._crowd, self._sizes
-        self._open(20)  # whatever is made at the first use
+        # What is made at the first use, and what opening so many at once leaves behind, is no stream's.
+        self._open(min(IN_FLIGHT, sizes.crowds[0] // 10))
+        crowd.poller.run(sizes.settle)
         crowd.close()
         crowd.poller.run(CALM)
-        before, memory = server.memory(), {}
+        before, memory, megabytes = server.memory(), {}, {}
         for count in sizes.crowds:
             self._step(f"{count} streams")
             self._open(count)
             crowd.poller.run(sizes.settle)
-            memory[str(count)] = round((server.memory() - before) / count / 1024, 2)
+            now = server.memory()
+            megabytes[str(count)] = round(now / 2**20, 1)
+            memory[str(count)] = round((now - before) / count / 1024, 2)
             self._done()
         self._step("at rest")
         spent = server.spent()
         crowd.poller.run(sizes.window)
         self._found |= {
-            "process MB": round(before / 2**20, 1),
+            "process MB": {"0": round(before / 2**20, 1), **megabytes},
             "KB per stream": memory,
             "idle CPU %": server.spent().since(spent),
             "Redis connections": server.redis_connections(),
