@@ -98,7 +98,10 @@ class Crowd:
     # -- streams -------------------------------------------------------------------------------------------------
 
     def open(self, seats: Iterable[Seat], resume: int | None = None, timeout: float = 300) -> float:
-        """Open a stream for each of them, :data:`IN_FLIGHT` at once; the seconds until all have had something."""
+        """Open a stream for each of them, :data:`IN_FLIGHT` at once; the seconds until all have had something.
+
+        Who has had nothing after ``timeout`` seconds is an error, and leaves.
+        """
         started = time.monotonic()
         waiting = deque(seats)
         while (waiting or self._opening) and time.monotonic() - started < timeout:
@@ -107,6 +110,10 @@ class Crowd:
                 self._opening += 1
                 self.streams[seat] = Stream(self, seat, resume)
             self.poller.turn(0.1)
+        late = {seat for seat, stream in self.streams.items() if not stream.opened}
+        if late:
+            self.errors["late"] += len(late)
+        self.keep(self.streams.keys() - late)
         return time.monotonic() - started
 
     def stream_opened(self) -> None:
@@ -122,7 +129,9 @@ class Crowd:
     def keep(self, seats: set[Seat]) -> None:
         """Everybody else leaves."""
         for seat in [seat for seat in self.streams if seat not in seats]:
-            self.streams.pop(seat).close()
+            stream = self.streams.pop(seat)
+            stream.close()
+            self._opening -= not stream.opened
 
     def close(self) -> None:
         self.keep(set())

@@ -150,7 +150,11 @@ class Running:
             self._folder / "log",
             {**contender.environment(self.stage), **contender.settings},
         )
-        eventually(self._answers, self._process, seconds=60)
+        try:
+            eventually(self._answers, self._process, seconds=60)
+        except AssertionError:
+            self._process.end()
+            raise
 
     def _answers(self) -> bool:
         try:

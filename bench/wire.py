@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import select
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 READ = 256 * 1024
 """Bytes taken from a socket at once."""
@@ -64,15 +64,15 @@ class Connection:
         self.socket = socket.socket()
         self.socket.setblocking(False)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        code = self.socket.connect_ex(address)
+        self.socket.connect_ex(address)  # a refusal is read from the socket like any other end
         poller.watch(self.socket.fileno(), self._ready)
-        if code not in (0, errno.EINPROGRESS):
-            self._end(errno.errorcode.get(code, str(code)))
 
     def send(self, data: bytes) -> None:
+        """Never ends the connection: what goes wrong is seen when its turn comes."""
         self._out += data
-        self._write()
-        if self._out and not self.closed:
+        with suppress(OSError):
+            self._out = self._out[self.socket.send(self._out) :]
+        if self._out:
             self._poller.also_write(self.socket.fileno())
 
     def close(self) -> None:
