@@ -143,6 +143,14 @@ class Access:
             rows |= {row.id: row for row in session.connection().execute(query)}
         return rows
 
+    def _users(self, session: Session, user_ids: Iterable[Any]) -> dict[Any, Any]:
+        key = self._models.user_key.column
+        query, users = sa.select(key, self._models.user_model), {}
+        for ids in chunks(user_ids):
+            found = session.execute(query.where(among(key, ids, self._database.dialect)))
+            users |= {user_id: user for user_id, user in found}
+        return users
+
     def _viewer(self, user: Any) -> Viewer:
         try:
             active = user is not None and is_active(user)
