@@ -1,4 +1,4 @@
-"""The statement that appends a message to its thread's log (contract C10)."""
+"""The statements that append a message to its thread's log, built once (contract C10)."""
 
 from __future__ import annotations
 
@@ -32,17 +32,39 @@ def append(models: ChatModels, *, as_admin: bool) -> Prepared:
         .where(*(messages.c[name] == given(name) for name in ("thread_id", "sender_id", "client_message_key")))
         .exists()
     )
-    advance: dict[str, Any] = {"last_seq": threads.c.last_seq + 1}
-    if as_admin:
-        advance["admin_id"] = sa.func.coalesce(threads.c.admin_id, given("sender_id"))
-    taken = (
-        threads.update()
-        .where(threads.c.id == given("thread_id"), threads.c.status == "open", ~posted)
-        .values(advance)
-        .returning(threads.c.last_seq)
-        .cte("taken")
-    )
+    claimer = given("sender_id") if as_admin else None
+    taken = _advance(threads, given("thread_id"), claimer).where(~posted).returning(threads.c.last_seq).cte("taken")
     message = sa.select(*(given(name) for name in GIVEN), taken.c.last_seq, utcnow())
     insert = messages.insert().from_select([*GIVEN, "seq", "created_at"], message)
     answer = insert.returning(messages.c.id, messages.c.seq, messages.c.media_path)
     return Prepared("append_as_admin" if as_admin else "append", answer)
+
+
+class Steps:
+    """The same one after the other, in a transaction that does more between them.
+
+    :ivar lock: the open thread's row, without which nothing is written; its parameter is ``thread``.
+    :ivar take_seq: by whether an admin posts: the next ``seq``; then it takes their key, too, as ``claimer``.
+    :ivar write: the message, from its columns.
+    """
+
+    def __init__(self, models: ChatModels) -> None:
+        threads, messages = models.threads, models.messages
+        thread = sa.bindparam("thread", type_=threads.c.id.type)
+        claimer = sa.bindparam("claimer", type_=threads.c.admin_id.type)
+        still_open = (threads.c.id == thread) & (threads.c.status == "open")
+        self.lock = sa.select(threads.c.id).where(still_open).with_for_update()
+        self.take_seq = {
+            as_admin: _advance(threads, thread, claimer if as_admin else None).returning(threads.c.last_seq)
+            for as_admin in (False, True)
+        }
+        answer = (messages.c.id, messages.c.seq, messages.c.media_path)
+        self.write = messages.insert().values(created_at=utcnow()).returning(*answer)
+
+
+def _advance(threads: sa.Table, thread: Any, claimer: Any | None) -> sa.Update:
+    """The UPDATE that takes the next ``seq`` also proves the thread open, and holds its row until the commit."""
+    advance: dict[str, Any] = {"last_seq": threads.c.last_seq + 1}
+    if claimer is not None:
+        advance["admin_id"] = sa.func.coalesce(threads.c.admin_id, claimer)
+    return threads.update().where(threads.c.id == thread, threads.c.status == "open").values(advance)

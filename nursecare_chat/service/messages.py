@@ -12,14 +12,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
-from ..clock import utcnow
 from ..errors import ChatError, DatabaseConflict, ThreadClosed, ValidationFailed
 from ..keys import wire
 from ..metrics import Metrics
 from ..models import ChatModels
 from ..signals import Emit, message_created
 from ..stream.doorbell import Ring
-from .append import append
+from .append import Steps, append
 from .paging import newest
 from .sealing import Sealing
 from .unit_of_work import Database, follow_up
@@ -76,6 +75,7 @@ class Messages:
         self._emit = emit
         self._secrets = secrets
         self._sealing = sealing
+        self._steps = Steps(models)
         self._appends = {as_admin: append(models, as_admin=as_admin) for as_admin in (False, True)}
 
     def post(self, thread_id: int, sender_id: Any, draft: Draft, *, as_admin: bool) -> Row[Any]:
@@ -140,22 +140,17 @@ class Messages:
         """The UPDATE that takes the next ``seq`` also proves the thread open and holds its row until the commit, so
         commits, ``seq`` and ``id`` come in one order and nothing lands behind a close (C10).
         """
-        threads, messages = self._threads, self._messages
-        advance: dict[str, Any] = {"last_seq": threads.c.last_seq + 1}
-        if as_admin:
-            advance["admin_id"] = sa.func.coalesce(threads.c.admin_id, sa.literal(sender_id, threads.c.admin_id.type))
-        still_open = (threads.c.id == thread_id) & (threads.c.status == "open")
-        take_seq = threads.update().where(still_open).values(advance).returning(threads.c.last_seq)
         keys = self._client_message_keys(thread_id, draft.client_message_id)
         with self._database.write() as unit:
             if keys:
                 # Under the row's lock: of two equal posts at once the second finds the first.
-                if unit.connection.scalar(sa.select(threads.c.id).where(still_open).with_for_update()) is None:
+                if unit.connection.scalar(self._steps.lock, {"thread": thread_id}) is None:
                     raise ThreadClosed()
                 earlier = self._earlier(unit.connection, thread_id, sender_id, keys)
                 if earlier is not None:
                     return self._same(earlier, draft, upload)
-            seq = unit.connection.scalars(take_seq).one_or_none()
+            taking = {"thread": thread_id, **({"claimer": sender_id} if as_admin else {})}
+            seq = unit.connection.scalar(self._steps.take_seq[as_admin], taking)
             if seq is None:
                 raise ThreadClosed()
             if upload is not None:
@@ -167,11 +162,9 @@ class Messages:
                 "thread_id": thread_id,
                 "sender_id": sender_id,
                 "seq": seq,
-                "created_at": utcnow(),
                 "client_message_key": keys[0] if keys else None,
             }
-            answer = (messages.c.id, messages.c.seq, messages.c.media_path)
-            row = unit.connection.execute(messages.insert().values(values).returning(*answer)).one()
+            row = unit.connection.execute(self._steps.write, values).one()
             unit.after_commit(*self._consequences(row, thread_id, sender_id, draft))
         return row
 
