@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from nursecare_chat.service.pipeline import Pipelined
+
 from .hosts import Workbench
 
 THREADS = 100_000
@@ -115,11 +117,20 @@ def recorded(engine: sa.Engine) -> Iterator[list[Statement]]:
         if "set_config(" not in text:
             statements.append(Statement(text, parameters))
 
+    def noting(pipelined: Pipelined, values: dict[str, Any]) -> Any:
+        if pipelined.engine is engine:
+            names = [name for name, _ in pipelined._binds]
+            text = re.sub(r"\$(\d+)", lambda place: f"%({names[int(place[1]) - 1]})s", pipelined._text.decode())
+            statements.append(Statement(text, pipelined._constants | values))
+        return one_or_none(pipelined, values)
+
+    one_or_none, Pipelined.one_or_none = Pipelined.one_or_none, noting
     sa.event.listen(engine, "before_cursor_execute", note)
     try:
         yield statements
     finally:
         sa.event.remove(engine, "before_cursor_execute", note)
+        Pipelined.one_or_none = one_or_none
 
 
 class SqliteCosts:
