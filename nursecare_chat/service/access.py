@@ -143,6 +143,12 @@ class Access:
             rows |= {row.id: row for row in session.connection().execute(query)}
         return rows
 
+    def admins(self, user_ids: Iterable[Any]) -> set[Any]:
+        """Which of these are admins; they are read in bulk."""
+        with self._database.session() as session:
+            users = self._users(session, user_ids)
+            return {user_id for user_id, user in in_slices(users.items()) if self.is_admin(user)}
+
     def _users(self, session: Session, user_ids: Iterable[Any]) -> dict[Any, Any]:
         key = self._models.user_key.column
         query, users = sa.select(key, self._models.user_model), {}
