@@ -52,6 +52,9 @@ class RawStream:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._socket.close()
 
+    def send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
     def wait_head(self) -> RawStream:
         """Until the first frame is there, and no further."""
         while b"\r\n\r\n" not in self.received or b"retry:" not in self.received:
