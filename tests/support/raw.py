@@ -63,7 +63,7 @@ class RawStream:
 
     def wait(self, count: int) -> list[Event]:
         """The events as soon as there are ``count``, or at the end."""
-        while len(self.events) < count and self._take():
+        while (self.received.count(b"event: ") < count or len(self.events) < count) and self._take():
             pass
         return self.events
 
