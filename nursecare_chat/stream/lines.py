@@ -92,19 +92,31 @@ class Lines:
 
     def _attend(self, epoll: Any) -> None:
         with epoll:
-            waiter = select.poll()  # gevent's where it has patched: epoll's own would stop the process
-            waiter.register(epoll.fileno(), select.POLLIN)
-            next_tick = time.monotonic() + self._tick
-            while not self._over():
-                waiter.poll(max(0.0, next_tick - time.monotonic()) * 1000)
-                # Resolved before anything is closed: a descriptor's number is soon somebody else's.
-                found = [(self._streams.get(descriptor), what) for descriptor, what in epoll.poll(0, MANY)]
-                for stream, what in found:
-                    if stream is not None:
-                        self._attempt(stream, self._happened, what)
-                if (now := time.monotonic()) >= next_tick:
-                    self._look(now)
-                    next_tick = time.monotonic() + self._tick
+            try:
+                self._follow(epoll)
+            except Exception as error:  # nobody would look after them; their clients come back
+                log.error("chat stream lines failed: %s", type(error).__name__, extra={"chat": True})
+                while not self._over():
+                    for stream in list(self._streams.values()):
+                        with suppress(Exception):
+                            stream.outlet.drop()
+                    time.sleep(0)  # for one that is on its way here
+
+    def _follow(self, epoll: Any) -> None:
+        """Until no line is left."""
+        waiter = select.poll()  # gevent's where it has patched: epoll's own would stop the process
+        waiter.register(epoll.fileno(), select.POLLIN)
+        next_tick = time.monotonic() + self._tick
+        while not self._over():
+            waiter.poll(max(0.0, next_tick - time.monotonic()) * 1000)
+            # Resolved before anything is closed: a descriptor's number is soon somebody else's.
+            found = [(self._streams.get(descriptor), what) for descriptor, what in epoll.poll(0, MANY)]
+            for stream, what in found:
+                if stream is not None:
+                    self._attempt(stream, self._happened, what)
+            if (now := time.monotonic()) >= next_tick:
+                self._look(now)
+                next_tick = time.monotonic() + self._tick
 
     def _over(self) -> bool:
         with self._lock:

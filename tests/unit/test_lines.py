@@ -114,6 +114,18 @@ def test_a_look_that_fails_does_not_end_the_others(make: Callable[..., Pair], mo
         assert other.client.recv(len(HEARTBEAT), socket.MSG_WAITALL) == HEARTBEAT
 
 
+def test_without_an_epoll_they_end(make: Callable[..., Pair], leave: Leaver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C33, C35: rather than to stay with nobody to look after them; the next one is looked after again."""
+    pairs = [make(), make()]
+    monkeypatch.setattr(Lines, "_look", lambda lines, now: 1 / 0)
+    for pair in pairs:
+        assert pair.read() == b""
+    assert leave.left == [pair.stream for pair in pairs]
+    monkeypatch.undo()
+    later = make()
+    assert later.client.recv(len(HEARTBEAT), socket.MSG_WAITALL) == HEARTBEAT
+
+
 def test_one_that_has_ended_can_be_ended_in_every_way(make: Callable[..., Pair], leave: Leaver) -> None:
     """C46: a client that went away in the middle of a round does not disturb those that come after it."""
     pair = make()
