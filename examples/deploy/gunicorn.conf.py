@@ -51,7 +51,7 @@ class DiscreetLogger(Logger):
 bind = "127.0.0.1:8000"  # nginx.conf's upstream
 worker_class = "gevent"
 workers = int(os.environ.get("WEB_CONCURRENCY", 2))  # about one a core
-worker_connections = 4000  # streams and requests of one worker; two descriptors for each stream
+worker_connections = 4000  # requests of one worker, and streams while they are being opened
 
 timeout = 30  # seconds in which a worker must show that it is alive; a stream may last for any time
 graceful_timeout = 3  # an open stream would hold a stop for the default 30 s; it resumes elsewhere

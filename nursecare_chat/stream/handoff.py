@@ -14,12 +14,16 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
+TRANSPARENT = {f"{__package__}.body", "werkzeug.wrappers.response", "werkzeug.wsgi"}
+"""Modules that pass on what a body gives, byte for byte."""
+
 
 def announce(environ: Mapping[str, Any]) -> Any | None:
     """Gunicorn's response object, if its connection can be taken over, else ``None``. Called before the head is sent.
 
-    That is so under a ``gevent`` worker, without TLS or HTTP/2 in it. The head will say that the connection ends with
-    the response (RFC 9112, 9.6): nobody but us knows when that is.
+    That is so under a ``gevent`` worker, without TLS or HTTP/2 in it, if nobody but Werkzeug stands between us and the
+    loop that writes: a middleware that looks at bodies, or changes them, goes on to get each frame. The head will say
+    that the connection ends with the response (RFC 9112, 9.6): nobody but us knows when that is.
     """
     workers, http = sys.modules.get("gunicorn.workers.ggevent"), sys.modules.get("gunicorn.http.wsgi")
     frame: FrameType | None = sys._getframe(1) if workers and http else None
@@ -32,12 +36,14 @@ def announce(environ: Mapping[str, Any]) -> Any | None:
                     return None
                 response.force_close()
                 return response
+        if frame.f_globals.get("__name__") not in TRANSPARENT:
+            return None
         frame = frame.f_back
     return None
 
 
 def is_ready(response: Any, written: int) -> bool:
-    """Whether every byte of ours reached it, and nothing else did: what a middleware changes, it must go on to get.
+    """Whether every byte of ours reached it, and nothing else did.
 
     :param written: the bytes that our body has given so far.
     """

@@ -27,7 +27,7 @@ from .delivery import Delivery, attempted
 from .doorbell import Doorbell, Ring
 from .inbox import InboxStream
 from .interfaces import AccessCheck, Entry, InboxReader, Limits, LogReader, Meter
-from .line import Lines
+from .lines import Lines
 from .outlet import Queue
 from .registry import Registry
 from .server import at_exit
@@ -78,8 +78,9 @@ class Hub:
 
     def after_fork(self) -> None:
         """The parent's streams are the parent's; here their sockets are only closed."""
-        streams = list(self._streams)
+        streams, lines = list(self._streams), self._lines
         self._reset()
+        lines.abandon()
         for stream in streams:
             stream.outlet.close()
 
@@ -146,7 +147,8 @@ class Hub:
             return False
         queue.client.detach()
         stream.outlet = line
-        self._streams.carried.discard(stream)
+        with self._lock:
+            self._streams.carried.discard(stream)
         if queue.ended:  # meanwhile
             line.cut()
         return True
@@ -187,7 +189,8 @@ class Hub:
 
     def offer(self, thread: int, entry: Entry) -> None:
         """A message that this process has just committed, see :meth:`Delivery.offer`."""
-        self._delivery.offer(thread, entry)
+        with attempted("delivery"):
+            self._delivery.offer(thread, entry)
 
     # -- rings ---------------------------------------------------------------------------------------------------
 

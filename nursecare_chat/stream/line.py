@@ -1,38 +1,30 @@
-"""Sockets that were taken over from the server: written to directly, with no thread for each (contract C33 to C35)."""
+"""A socket that was taken over from the server, as a stream's outlet (contract C33 to C35)."""
 
 from __future__ import annotations
 
 import _socket  # the plain C socket: gevent's patched one would wait where we only look
 import os
-import select
-import sys
-import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Protocol
 
 from . import client, event
-from .interfaces import Limits
 from .outlet import MAX_BACKLOG, MAX_STUCK
-from .subscriber import Stream
-
-TICK = 5.0
-"""Seconds at most between two looks at all lines: heartbeats, recycling, clients that do not read."""
-
-SLICE = 0.005
-"""Seconds of writing before other work of the process gets its turn."""
 
 MAX_REQUEST = 64 * 1024
 """Bytes of what a client may send behind its request, which nobody reads."""
 
 LAST_CHUNK = b"0\r\n\r\n"
 
-MANY = 1000
-"""Events that are asked for at once."""
 
-# Of epoll(7); gevent takes what names them out of the module.
-ROOM, GONE = 0x004, 0x008 | 0x010 | 0x2000
+class Keeper(Protocol):
+    """Who looks after descriptors."""
+
+    def release(self, descriptor: int) -> None:
+        """The line has ended; again does nothing."""
+
+    def await_room(self, descriptor: int, wanted: bool) -> None:
+        """Whether to be told that the kernel takes more."""
 
 
 class Line:
@@ -43,10 +35,10 @@ class Line:
     :ivar stalled_since: when the client last took something, ``None`` while nothing waits.
     """
 
-    __slots__ = ("_chunked", "_descriptor", "_lines", "_waiting", "ended", "recycle_at", "stalled_since", "wrote_at")
+    __slots__ = ("_chunked", "_descriptor", "_keeper", "_waiting", "ended", "recycle_at", "stalled_since", "wrote_at")
 
-    def __init__(self, lines: Lines, descriptor: int, chunked: bool, recycle_at: float) -> None:
-        self._lines = lines
+    def __init__(self, keeper: Keeper, descriptor: int, chunked: bool, recycle_at: float) -> None:
+        self._keeper = keeper
         self._descriptor = descriptor
         self._chunked = chunked
         self._waiting: bytearray | None = None
@@ -106,13 +98,21 @@ class Line:
                 self.stalled_since = now
             self._waiting = bytearray(memoryview(data)[written:])
         if had_stalled is not (self.stalled_since is not None):
-            self._lines.await_room(self._descriptor, not had_stalled)
+            self._keeper.await_room(self._descriptor, not had_stalled)
 
     def wake(self) -> None:
         """Nothing to do: the hub looks again when the client has taken what waits."""
 
     def finish(self) -> None:
+        """The body's end goes the way of all frames, so that the client knows that nothing is missing."""
+        if self.ended:
+            return
         self.ended = True
+        end = LAST_CHUNK if self._chunked else b""
+        if self._waiting is None:
+            self._write(end)
+        else:
+            self._waiting += end
         if self._waiting is None:
             self.hang_up()
 
@@ -120,7 +120,10 @@ class Line:
         self.ended = True
         self._waiting = None
         if self._descriptor >= 0:
-            self._lines.release(self._descriptor)
+            try:
+                self._keeper.release(self._descriptor)
+            finally:
+                self.close()
 
     def cut(self) -> bool:
         if self._descriptor < 0:
@@ -131,21 +134,23 @@ class Line:
             connection.detach()
             self.drop()
         else:
-            self.hang_up()
+            self.finish()
         return True
 
     def hang_up(self) -> None:
-        """The end of the body and of the connection, so that the client knows that nothing is missing."""
+        """The end of the connection; what the kernel holds is still delivered."""
+        if self._descriptor < 0:
+            return
         connection = borrow(self._descriptor)
         with suppress(OSError):
-            if self._chunked:
-                connection.send(LAST_CHUNK, _socket.MSG_DONTWAIT)
             connection.shutdown(_socket.SHUT_WR)
             connection.recv(MAX_REQUEST, _socket.MSG_DONTWAIT)  # unread, it would turn the end into a reset
         connection.detach()
         self.drop()
 
     def gone(self) -> bool:
+        if self._descriptor < 0:
+            return True
         connection = borrow(self._descriptor)
         gone = client.gone(connection)
         connection.detach()
@@ -164,114 +169,3 @@ class Line:
 def borrow(descriptor: int) -> _socket.socket:
     """A socket around it for a moment; ``detach()`` it. Of what family it is does not matter here."""
     return _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, descriptor)
-
-
-class Lines:
-    """All lines of a hub: one epoll and one thread, which lives while there are any.
-
-    :param limits: ``heartbeat`` is the silence after which a line gets a comment.
-    :param leave: called with a stream whose line has ended.
-    :param go_live: called with one that had fallen behind, when its client has taken all that waited.
-    :param cut_off: called with those whose clients do not read.
-    """
-
-    def __init__(
-        self,
-        limits: Limits,
-        leave: Callable[[Stream], None],
-        go_live: Callable[[Stream], None],
-        cut_off: Callable[[list[Stream]], None],
-    ) -> None:
-        self._heartbeat = limits.heartbeat
-        self._tick = min(TICK, limits.heartbeat / 3, limits.max_age / 4)
-        self._leave, self._go_live, self._cut_off = leave, go_live, cut_off
-        self._lock = threading.Lock()
-        self._streams: dict[int, Stream] = {}
-        self._epoll: Any = None
-
-    def adopt(self, stream: Stream, descriptor: int, chunked: bool, recycle_at: float) -> Line:
-        """From now on the connection is ours, and only we write to it.
-
-        :raises OSError, RuntimeError: if there is no epoll or no thread to be had; then it is still the caller's.
-        """
-        with self._lock:
-            if self._epoll is None:
-                self._start()
-            self._epoll.register(descriptor, GONE)
-            self._streams[descriptor] = stream
-        os.set_blocking(descriptor, False)
-        return Line(self, descriptor, chunked, recycle_at)
-
-    def release(self, descriptor: int) -> None:
-        """The line has ended; again does nothing."""
-        with self._lock:
-            stream = self._streams.pop(descriptor, None)
-            if stream is not None:
-                with suppress(OSError):
-                    self._epoll.unregister(descriptor)
-        if stream is not None:
-            self._leave(stream)
-
-    def await_room(self, descriptor: int, wanted: bool) -> None:
-        """Whether to be told that the kernel takes more."""
-        self._epoll.modify(descriptor, GONE | ROOM if wanted else GONE)
-
-    def _start(self) -> None:
-        epoll = _epoll()()
-        threading.Thread(target=self._attend, args=(epoll,), name="nursecare-chat_lines", daemon=True).start()
-        self._epoll = epoll
-
-    def _attend(self, epoll: Any) -> None:
-        with suppress(OSError), epoll:
-            waiter = select.poll()  # gevent's where it has patched: epoll's own would stop the process
-            waiter.register(epoll.fileno(), select.POLLIN)
-            next_tick = time.monotonic() + self._tick
-            while not self._over():
-                waiter.poll(max(0.0, next_tick - time.monotonic()) * 1000)
-                # Resolved before anything is closed: a descriptor's number is soon somebody else's.
-                found = [(self._streams.get(descriptor), what) for descriptor, what in epoll.poll(0, MANY)]
-                for stream, what in found:
-                    if stream is not None and isinstance(line := stream.outlet, Line):
-                        self._happened(stream, line, what)
-                if (now := time.monotonic()) >= next_tick:
-                    self._look(now)
-                    next_tick = time.monotonic() + self._tick
-
-    def _over(self) -> bool:
-        with self._lock:
-            if not self._streams:
-                self._epoll = None
-            return not self._streams
-
-    def _happened(self, stream: Stream, line: Line, what: int) -> None:
-        if what & GONE:
-            line.drop()
-        elif line.flush():
-            if line.ended:
-                line.hang_up()
-            elif not stream.live:
-                self._go_live(stream)
-
-    def _look(self, now: float) -> None:
-        stuck, turn = [], time.perf_counter()
-        for stream in list(self._streams.values()):
-            line = stream.outlet
-            if not isinstance(line, Line):
-                continue
-            if now >= line.recycle_at:
-                line.finish()
-            elif now + self._tick - line.wrote_at > self._heartbeat:
-                line.beat(now)
-            if line.stuck(now):
-                stuck.append(stream)
-            if time.perf_counter() - turn > SLICE:
-                time.sleep(0)
-                turn = time.perf_counter()
-        self._cut_off(stuck)
-
-
-def _epoll() -> Any:
-    """The class; gevent takes it out of the module, for whoever waits in it would stop the process."""
-    if hasattr(select, "epoll"):
-        return select.epoll
-    return sys.modules["gevent.monkey"].get_original("select", "epoll")

@@ -58,6 +58,7 @@ class Reconnecting(threading.Thread):
             last = reader.parser.last_event_id or last
 
 
+@pytest.mark.parametrize("live", [*SERVERS, ("generator", "reference")], indirect=True)
 def test_readers_who_reconnect_all_the_time(live: Live) -> None:
     """C30, C10: four of them see each of 400 messages of eight posters once, in order."""
     thread = live.new_thread()

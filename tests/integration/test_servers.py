@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -98,8 +99,14 @@ def whole(reader: Reader) -> bool:
     return reader.parser.raw.endswith(b"\n\n")
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
-@pytest.mark.parametrize("kind", ["gevent-patient", "gthread-patient", "development"])
+@pytest.mark.parametrize(
+    ("kind", "signum"),
+    [
+        *product(("gevent-patient", "gthread-patient", "development"), (signal.SIGTERM, signal.SIGINT)),
+        ("generator-patient", signal.SIGTERM),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
 def test_a_server_that_stops_and_comes_back(own_live: Callable[..., Live], kind: str, signum: int) -> None:
     """C45, C30: open streams do not keep it; they end behind a whole frame, and nobody misses anything."""
     live = own_live(kind, **PATIENT)
@@ -157,8 +164,9 @@ class Follower:
         return [event.json["text"] for event in [*self._past, *self.reader.events]]
 
 
-@pytest.mark.parametrize("kind", ["gevent", "gthread"])
-@pytest.mark.parametrize("how", ["reload", "recycle"])
+@pytest.mark.parametrize(
+    ("kind", "how"), [*product(("gevent", "gthread"), ("reload", "recycle")), ("generator", "recycle")]
+)
 def test_a_worker_that_is_replaced(own_live: Callable[..., Live], kind: str, how: str) -> None:
     """C45, C30: by SIGHUP, or after so many requests: its streams end, and each message comes once, in order."""
     live = own_live(f"{kind}-{'recycled' if how == 'recycle' else 'patient'}", **PATIENT)

@@ -16,6 +16,7 @@ from ..support.wait import eventually
 SERVERS = [
     ("gevent", "reference"),
     ("gevent", "foreign-postgresql"),
+    ("generator", "reference-postgresql"),
     ("gthread", "foreign"),
     ("gthread", "reference-postgresql-sealed"),
     ("development", "reference"),

@@ -275,9 +275,10 @@ def test_database_trouble_does_not_end_a_stream(inside: Inside, caplog: pytest.L
     reader.stop()
 
 
-def test_client_that_never_reads_is_cut_off(live_servers: Callable[..., Live]) -> None:
+@pytest.mark.parametrize("kind", ["gevent", "generator"])
+def test_client_that_never_reads_is_cut_off(live_servers: Callable[..., Live], kind: str) -> None:
     """C35: at a bound; it slows nobody, and resumes where it was."""
-    live = live_servers("gevent", CHAT_STREAM_HEARTBEAT="60", CHAT_MAX_STREAMS_PER_USER="off")
+    live = live_servers(kind, CHAT_STREAM_HEARTBEAT="60", CHAT_MAX_STREAMS_PER_USER="off")
     thread = live.new_thread()
     client, admin = live.login("client"), live.login("admin")
     reader = admin.listen(thread).wait_open()

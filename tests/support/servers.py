@@ -27,8 +27,12 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 GUNICORN = "gunicorn --no-control-socket --keep-alive 5"
 PATIENT = "gunicorn --no-control-socket --graceful-timeout 90 -b 127.0.0.1:{port} {wsgi}"
+GENERATOR = "-k gevent --env CHAT_STREAM_HANDOFF=off"
+"""A worker that keeps its streams; the other ones with gevent let them be taken over."""
+
 COMMANDS = {
     "gevent": f"{GUNICORN} -k gevent --graceful-timeout 3 -b 127.0.0.1:{{port}} {{wsgi}}",
+    "generator": f"{GUNICORN} {GENERATOR} --graceful-timeout 3 -b 127.0.0.1:{{port}} {{wsgi}}",
     "crowded": f"{GUNICORN} -k gevent --worker-connections 5000 -b 127.0.0.1:{{port}} {{wsgi}}",
     "two-gevent": f"{GUNICORN} -k gevent -w 2 --graceful-timeout 3 -b 127.0.0.1:{{port}} {{wsgi}}",
     "gevent-preloaded": f"{GUNICORN} -k gevent --preload --graceful-timeout 3 -b 127.0.0.1:{{port}} {{wsgi}}",
@@ -36,9 +40,11 @@ COMMANDS = {
     "gthread-4": f"{GUNICORN} -k gthread --threads 4 -b 127.0.0.1:{{port}} {{wsgi}}",
     "gthread-1": f"{GUNICORN} -k gthread --threads 1 -b 127.0.0.1:{{port}} {{wsgi}}",
     "gevent-patient": f"{PATIENT} -k gevent",
+    "generator-patient": f"{PATIENT} {GENERATOR}",
     "gthread-patient": f"{PATIENT} -k gthread --threads 40",
     "pywsgi": f"{PATIENT} -k gunicorn.workers.ggevent.GeventPyWSGIWorker",
     "gevent-recycled": f"{PATIENT} -k gevent --max-requests 30",
+    "generator-recycled": f"{PATIENT} {GENERATOR} --max-requests 30",
     "gthread-recycled": f"{PATIENT} -k gthread --threads 40 --max-requests 30",
     "deployed": "gunicorn -c examples/deploy/gunicorn.conf.py -b 127.0.0.1:{port} {wsgi}",
     "sync": f"{GUNICORN} -k sync -b 127.0.0.1:{{port}} {{wsgi}}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
@@ -12,11 +13,12 @@ import pytest
 from nursecare_chat.errors import DatabaseUnavailable, StorageUnavailable
 from nursecare_chat.stream import body as body_module
 from nursecare_chat.stream import hub as hub_module
+from nursecare_chat.stream import lines as lines_module
 from nursecare_chat.stream.body import StreamBody
 from nursecare_chat.stream.doorbell import MemoryDoorbell, Ring
 from nursecare_chat.stream.hub import Hub
 from nursecare_chat.stream.interfaces import Entry, Head, Limits, News
-from nursecare_chat.stream.outlet import MAX_BACKLOG
+from nursecare_chat.stream.outlet import MAX_BACKLOG, Queue
 from nursecare_chat.stream.subscriber import Stream
 
 
@@ -51,6 +53,54 @@ def hub(log: Memory, monkeypatch: pytest.MonkeyPatch) -> Hub:
     """Never polls: what it finds it finds by a ring or by looking once more."""
     monkeypatch.setattr(hub_module, "POLL", 3600.0)
     return Hub(log, None, lambda pairs: set(), MemoryDoorbell(), Limits(heartbeat=0.2), nullcontext)
+
+
+@pytest.fixture
+def connected(hub: Hub) -> Iterator[tuple[Stream, Queue, socket.socket]]:
+    """A stream that a server carries, what is written to it, and the client's end."""
+    ours, theirs = socket.socketpair()
+    queue = Queue({"gunicorn.socket": ours})
+    ours.close()
+    theirs.settimeout(20)
+    stream = Stream(1, "u", 0)
+    stream.outlet = queue
+    hub.join(stream)
+    yield stream, queue, theirs
+    theirs.close()
+    hub.leave(stream)
+
+
+def test_disconnected_while_it_is_taken_over(
+    hub: Hub, log: Memory, connected: tuple[Stream, Queue, socket.socket]
+) -> None:
+    """C34: whoever lost access meanwhile gets the end, and no frame."""
+    stream, queue, client = connected
+    hub._answer(Ring("disconnect", user="u"))
+    assert hub.adopt(stream, queue, True, time.monotonic() + 60)
+    log.last_seq = 1
+    hub.go_live(stream)
+    assert client.recv(1000) == b"0\r\n\r\n"
+    assert client.recv(1000) == b""
+    assert hub.count() == 0
+
+
+@pytest.mark.parametrize("trouble", [OSError("too many open files"), RuntimeError("can't start new thread")])
+def test_what_cannot_be_taken_over_stays(
+    hub: Hub, connected: tuple[Stream, Queue, socket.socket], monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    """C35, C45: without a descriptor or a thread to be had the server goes on to write it."""
+    stream, queue, _ = connected
+
+    def fail() -> type:
+        raise trouble
+
+    monkeypatch.setattr(lines_module, "_epoll", fail)
+    assert not hub.adopt(stream, queue, True, time.monotonic() + 60)
+    hub.go_live(stream)
+    assert stream.push(b"frame")
+    assert queue.take(1) == b"frame"
+    assert not queue.gone()
+    assert hub.count() == 1
 
 
 def bare(frames: bytes) -> bytes:
