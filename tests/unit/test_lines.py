@@ -122,6 +122,7 @@ def test_without_an_epoll_they_end(make: Callable[..., Pair], leave: Leaver, mon
     for pair in pairs:
         assert pair.read() == b""
     assert leave.left == [pair.stream for pair in pairs]
+    eventually(lambda: "nursecare-chat_lines" not in {thread.name for thread in threading.enumerate()})
     monkeypatch.undo()
     later = make()
     assert later.client.recv(len(HEARTBEAT), socket.MSG_WAITALL) == HEARTBEAT
