@@ -44,7 +44,7 @@ class Delivery:
             threads = set() if complete else positions.keys() - news.keys()
             for thread, said in news.items():
                 with attempted("delivery"):
-                    if self._tell(thread, said):
+                    if self._tell(thread, said, positions[thread]):
                         threads.add(thread)
 
     def _positions(self, threads: Iterable[int]) -> dict[int, int]:
@@ -71,13 +71,17 @@ class Delivery:
                 found |= self._read({thread: position})[0]
         return found, True
 
-    def _tell(self, thread: int, news: News) -> bool:
-        """Whether there is more of this thread to read."""
+    def _tell(self, thread: int, news: News, since: int) -> bool:
+        """Whether there is more of this thread to read.
+
+        :param since: the position that the news follow. A stream that went live meanwhile may be before it, and would
+            lose what is between: it has its own ring.
+        """
         if news.head is None:
             self._gone(self._streams.live(thread))
             return False
         with self._turn:
-            self._deliver(self._streams.live(thread), news)
+            self._deliver([stream for stream in self._streams.live(thread) if stream.position >= since], news)
         return bool(news.entries) and news.entries[-1].seq < news.head.last_seq
 
     def _deliver(self, streams: Iterable[Stream], news: News) -> None:

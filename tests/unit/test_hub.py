@@ -160,6 +160,31 @@ def test_rings_deliver_once_and_in_order(hub: Hub, log: Memory) -> None:
     assert hub.count() == 0
 
 
+def test_who_goes_live_while_the_log_is_read(hub: Hub, log: Memory) -> None:
+    """C30: what was read is for streams that were further; one that was not loses nothing between."""
+    early, late = Stream(1, "u", 0), Stream(1, "u", 0)
+    for stream in (early, late):
+        assert hub.join(stream)
+    early.position, early.live, late.position = 3, True, 1
+
+    def go_live() -> None:
+        log.between = lambda: None
+        hub.go_live(late)
+
+    log.last_seq, log.between = 4, go_live
+    hub._answer(Ring("message", thread=1, seq=4))
+    received = {}
+    for stream in (early, late):
+        received[stream] = b""
+        deadline = time.monotonic() + 10
+        while not received[stream].endswith(b"4;"):
+            assert time.monotonic() < deadline, received
+            received[stream] += stream.outlet.take(0.1) or b""
+    assert [received[stream] for stream in (early, late)] == [b"4;", b"2;3;4;"]
+    for stream in (early, late):
+        hub.leave(stream)
+
+
 def test_a_cut_stream_takes_nothing_more() -> None:
     """C34: what was queued is dropped, what comes is refused."""
     stream = Stream(1, "u", 0)
