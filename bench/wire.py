@@ -6,6 +6,7 @@ import re
 import select
 import socket
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -53,7 +54,7 @@ class Poller:
             self.turn(left)
 
 
-class Connection:
+class Connection(ABC):
     """One socket: connects, sends what it was given, hands over what comes. Subclasses say what that means."""
 
     def __init__(self, poller: Poller, address: tuple[str, int], first: bytes) -> None:
@@ -83,13 +84,13 @@ class Connection:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             self.socket.close()
 
+    @abstractmethod
     def received(self, data: bytes, now: float) -> None:
         """``now`` is ``time.monotonic()``'s."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ended(self) -> None:
         """It was closed, but not by us; :attr:`error` says why if it was not just the end."""
-        raise NotImplementedError
 
     def _ready(self, events: int) -> None:
         if events & select.EPOLLOUT and self._out:
