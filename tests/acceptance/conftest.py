@@ -13,6 +13,13 @@ from ..support.visitors import PICTURES, Visitors
 expect.set_options(timeout=30_000)  # milliseconds; it is no promise, and a busy machine takes its time
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On a machine that is busy with the rest of the suite a browser may be late for once; the summary says which."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     PICTURES.mkdir(exist_ok=True)

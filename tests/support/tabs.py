@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from playwright.sync_api import BrowserContext, Page, Route
+from playwright.sync_api import BrowserContext, Page, Route, TimeoutError
 
 BARE = "**/bare"
 START = """async ([thread, options]) => {
@@ -18,6 +18,12 @@ START = """async ([thread, options]) => {
     chat.addEventListener("connection", () => states.push(chat.connection));
     window.started = chat.start();
 }"""
+STATE = """() => window.chat && ({
+    connection: chat.connection,
+    states,
+    error: chat.error?.toJSON(),
+    messages: chat.messages.map(({ state, error }) => [state, error?.code]),
+})"""
 FILE = (
     """([bytes, name, type]) => new File([Uint8Array.from(atob(bytes), (one) => one.charCodeAt(0))], name, { type })"""
 )
@@ -86,7 +92,13 @@ class Tab:
         return self.page.evaluate(script, argument)
 
     def until(self, condition: str, seconds: float = 30) -> None:
-        self.page.wait_for_function(f"() => {condition}", timeout=seconds * 1000, polling=50)
+        """
+        :raises AssertionError: if it does not come true; with what the conversation says of itself.
+        """
+        try:
+            self.page.wait_for_function(f"() => {condition}", timeout=seconds * 1000, polling=50)
+        except TimeoutError:
+            raise AssertionError(f"not {condition}: {self.do(STATE)}") from None
 
     def say(self, *texts: str) -> None:
         for text in texts:
