@@ -88,6 +88,13 @@ CONTENDERS = {
             settings={"CHAT_STREAM_HANDOFF": "off"},
         ),
         Contender(
+            "ours-orm",
+            "nursecare_chat, the host's login by the ORM",
+            (*GUNICORN, "bench.orm_login:create_app()"),
+            ours,
+            is_peer=False,
+        ),
+        Contender(
             "fastapi",
             "FastAPI, sse-starlette",
             (*UVICORN, "bench.peers.fastapi_peer:app"),

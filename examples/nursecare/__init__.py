@@ -14,7 +14,7 @@ from flask import Flask
 from sqlalchemy.exc import DBAPIError
 
 from .extensions import chat, login_manager, migrate
-from .models import ServiceRequest, User, db
+from .models import Account, ServiceRequest, User, db
 from .pages import api_docs, pages
 from .seed import seed_command
 
@@ -34,6 +34,9 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     if "CHAT_ENABLED" not in os.environ:
         app.config["CHAT_ENABLED"] = True
     app.config.update(config or {})
+    if app.config["SQLALCHEMY_DATABASE_URI"].startswith("postgresql"):
+        # One that is opened for a peak and closed after it costs PostgreSQL a process.
+        app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", {"pool_size": 10, "max_overflow": 0})
     if not app.secret_key:
         app.secret_key = _secret_key(Path(instance, "secret-key"))
     logging.basicConfig(
@@ -55,6 +58,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
 def let_go(error: BaseException | None) -> None:
     """Before Flask-SQLAlchemy's own: a connection that the server cut meanwhile must not make a 500 of an answer."""
+    if not db.session.registry.has():
+        return
     try:
         db.session.rollback()
     except DBAPIError:
@@ -62,8 +67,8 @@ def let_go(error: BaseException | None) -> None:
 
 
 @login_manager.user_loader
-def load_user(user_id: str) -> User | None:
-    return db.session.get(User, int(user_id))
+def load_user(user_id: str) -> Account | None:
+    return Account.load(int(user_id))
 
 
 def _secret_key(path: Path) -> str:

@@ -17,6 +17,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
+from . import gevent_wait
+from .gevent_wait import Waiter
+
 LOCK_TIMEOUT = 5.0
 """Seconds to wait for a row that another transaction holds."""
 
@@ -134,11 +137,33 @@ def _impatient() -> Any:
     class ImpatientConnection(psycopg.Connection[Any]):
         heard_at: float | None = None
         may_prepare = False
+        _waiter: Waiter | None = None
 
         def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
-            answer = super().wait(_bounded(gen, self._give_up), *args, **options)
+            if args or options or not gevent_wait.is_patched():
+                answer = super().wait(_bounded(gen, self._give_up), *args, **options)
+            else:
+                answer = self._wait(gen)
             self.heard_at = time.monotonic()
             return answer
+
+        def _wait(self, gen: Any) -> Any:
+            if self._waiter is None:
+                self._waiter = Waiter(self.pgconn.socket)
+            try:
+                return self._waiter.run(gen, ANSWER_TIMEOUT)
+            except TimeoutError:
+                raise self._give_up() from None
+            except Exception:
+                raise
+            except BaseException:  # the greenlet is killed: nobody knows what the server still does
+                self.close()
+                raise
+
+        def close(self) -> None:
+            if self._waiter is not None:
+                self._waiter.close()
+            super().close()
 
         def _give_up(self) -> Exception:
             """Closed, so that SQLAlchemy takes it for broken and no pool keeps it."""

@@ -22,7 +22,7 @@ from .prepared import Prepared
 
 log = logging.getLogger(__name__)
 
-POOL = {"pool_size": 5, "max_overflow": 5, "pool_timeout": 10}
+POOL = {"pool_size": 10, "max_overflow": 0, "pool_timeout": 10}
 """Connections of our own per process (C10): count processes × (the host's pool + these)."""
 
 NO_TABLES = "the chat's tables are missing; run `flask chat install-migrations`, then `flask db upgrade`"

@@ -49,7 +49,7 @@ class StreamBody:
         self._environ = environ
         self._replays = replays
         self._frames = self._run(first)
-        self._queue = Queue()
+        self._queue = stream.outlet = Queue(environ)
         self._response: Any = None
         self._written = 0
         self._joined = False
@@ -72,8 +72,7 @@ class StreamBody:
             self._hub.leave(self._stream)
 
     def _run(self, first: bytes) -> Iterator[bytes]:
-        hub, stream = self._hub, self._stream
-        queue = stream.outlet = self._queue = Queue(self._environ)
+        hub, stream, queue = self._hub, self._stream, self._queue
         self._joined = True  # even if joining fails half-way: leaving is safe
         if not hub.join(stream):
             hub.meter.stream_turned_away("surplus")
@@ -126,11 +125,10 @@ class StreamBody:
             nowhere = handoff.nowhere()
         except OSError:
             return False
-        with nowhere:
-            if not self._hub.adopt(self._stream, self._queue, response.chunked, recycle_at):
-                return False
-            self._joined = False
-            os.dup2(nowhere.fileno(), response.sock.fileno(), inheritable=False)
+        if not self._hub.adopt(self._stream, self._queue, response.chunked, recycle_at):
+            return False
+        self._joined = False
+        os.dup2(nowhere.fileno(), response.sock.fileno(), inheritable=False)
         self._hub.go_live(self._stream)
         return True
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Mapping
+from functools import cache
 from types import FrameType
 from typing import Any
 
@@ -50,8 +51,9 @@ def is_ready(response: Any, written: int) -> bool:
     return response.headers_sent and response.sent == written
 
 
+@cache
 def nowhere() -> socket.socket:
-    """A connection whose other end is closed: whoever writes to it hears that the client has gone.
+    """A connection whose other end is closed: whoever writes to it hears that the client has gone. One is enough.
 
     :raises OSError: if there are no descriptors left.
     """
