@@ -89,7 +89,7 @@ CONTENDERS = {
         ),
         Contender(
             "ours-orm",
-            "nursecare_chat, the host's login by the ORM",
+            "nursecare_chat, login in the request's session",
             (*GUNICORN, "bench.orm_login:create_app()"),
             ours,
             is_peer=False,

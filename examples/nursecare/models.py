@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 
 from flask_login import UserMixin
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import ForeignKey, String, bindparam, false, select
+from sqlalchemy import ForeignKey, String, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from werkzeug.security import check_password_hash, generate_password_hash
 
@@ -36,7 +35,7 @@ class User(UserMixin, db.Model):
     active: Mapped[bool] = mapped_column(default=True)
     role_id: Mapped[int | None] = mapped_column(ForeignKey("roles.id"))
 
-    role: Mapped[Role | None] = relationship()
+    role: Mapped[Role | None] = relationship(lazy="joined")  # each request asks for it
 
     @property
     def is_active(self) -> bool:
@@ -51,40 +50,6 @@ class User(UserMixin, db.Model):
 
     def check_password(self, password: str) -> bool:
         return check_password_hash(self.password_hash, password)
-
-
-@dataclass
-class Account(UserMixin):
-    """Who is logged in, as far as requests want to know: one row of a user and the role's name."""
-
-    id: int
-    name: str
-    active: bool
-    role: str | None
-
-    @property
-    def is_active(self) -> bool:
-        return self.active
-
-    @property
-    def is_admin(self) -> bool:
-        return self.role == "admin"
-
-    @staticmethod
-    def load(user_id: int) -> Account | None:
-        """Asked at each request, so without the session's transaction and objects: they cost more than the row."""
-        with db.engine.connect() as connection:
-            if connection.dialect.name == "postgresql":  # where BEGIN and ROLLBACK are round trips
-                connection.execution_options(isolation_level="AUTOCOMMIT")
-            row = connection.execute(ACCOUNT, {"user_id": user_id}).one_or_none()
-        return row and Account(*row)
-
-
-ACCOUNT = (
-    select(User.id, User.name, User.active, Role.name.label("role"))
-    .join_from(User, Role, isouter=True)
-    .where(User.id == bindparam("user_id"))
-)
 
 
 class ServiceRequest(db.Model):

@@ -45,8 +45,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> It
 def live(server: Live) -> Live:
     """Without an open chat."""
     admin = server.login("admin")
-    for thread in admin.http.get("/api/chat/threads?status=open&limit=50").json()["threads"]:
-        admin.close(thread["threadId"])
+    while threads := admin.http.get("/api/chat/threads?status=open&limit=50").json()["threads"]:
+        for thread in threads:
+            admin.close(thread["threadId"])
     return server
 
 

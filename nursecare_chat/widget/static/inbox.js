@@ -35,6 +35,7 @@ export class Inbox extends EventTarget {
   #asked = new Map(); // those that are asked for one by one → whether to ask once more
   #cursor = null;
   #position = null;
+  #turn = Promise.resolve();
   #loading = false;
   #again = false;
   #stale = false;
@@ -78,7 +79,7 @@ export class Inbox extends EventTarget {
 
   /** @throws {ChatError} */
   async loadMore() {
-    if (this.hasMore) await this.#page(this.#cursor);
+    await this.#inTurn(() => this.hasMore && this.#page(this.#cursor));
   }
 
   // -- the list -------------------------------------------------------------------------------------------------------
@@ -90,7 +91,7 @@ export class Inbox extends EventTarget {
     this.#loading = true;
     for (let attempt = 0; !this.#over.signal.aborted; ) {
       try {
-        await this.#whole();
+        await this.#inTurn(() => this.#whole());
         if (!this.#again) break;
         this.#again = false;
       } catch (error) {
@@ -104,6 +105,13 @@ export class Inbox extends EventTarget {
       }
     }
     this.#loading = false;
+  }
+
+  // Two who ask at once would each leave their own place in the list.
+  #inTurn(work) {
+    const done = this.#turn.then(work);
+    this.#turn = done.catch(() => {});
+    return done;
   }
 
   async #whole() {
