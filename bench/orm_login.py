@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from flask import Flask
+from sqlalchemy.orm import joinedload
 
 from examples.nursecare import create_app as reference
 from examples.nursecare.extensions import login_manager
 from examples.nursecare.models import User, db
+
+ROLE = (joinedload(User.role),)
 
 
 def create_app() -> Flask:
@@ -16,4 +19,4 @@ def create_app() -> Flask:
 
 
 def load_user(user_id: str) -> User | None:
-    return db.session.get(User, int(user_id))
+    return db.session.get(User, int(user_id), options=ROLE)

@@ -12,7 +12,6 @@ from typing import Any
 
 from flask import Flask
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
 
 from .extensions import chat, login_manager, migrate
 from .models import ServiceRequest, User, db
@@ -37,7 +36,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.config.update(config or {})
     if app.config["SQLALCHEMY_DATABASE_URI"].startswith("postgresql"):
         # One that is opened for a peak and closed after it costs PostgreSQL a process.
-        app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", {"pool_size": 10, "max_overflow": 0})
+        app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", {"pool_size": 20, "max_overflow": 0})
     if not app.secret_key:
         app.secret_key = _secret_key(Path(instance, "secret-key"))
     logging.basicConfig(
@@ -69,12 +68,7 @@ def let_go(error: BaseException | None) -> None:
 
 @login_manager.user_loader
 def load_user(user_id: str) -> User | None:
-    """Each request asks, and most for nothing else of ours: so in a session that is over at once."""
-    with db.engine.connect() as connection:
-        if connection.dialect.name == "postgresql":  # where BEGIN and ROLLBACK are round trips
-            connection.execution_options(isolation_level="AUTOCOMMIT")
-        with Session(connection) as session:
-            return session.get(User, int(user_id))
+    return User.logged_in(int(user_id))
 
 
 def _secret_key(path: Path) -> str:

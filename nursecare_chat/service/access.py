@@ -30,10 +30,14 @@ BATCH = 1000
 """Keys in one IN list."""
 
 
-def chunks(keys: Iterable[Any]) -> Iterable[list[Any]]:
+USERS = 100
+"""Users that are read at once: the ORM makes them in one go, in about a slice."""
+
+
+def chunks(keys: Iterable[Any], size: int = BATCH) -> Iterable[list[Any]]:
     """``keys`` without repetition, in lists that a statement can carry."""
     distinct = list(dict.fromkeys(keys))
-    return (distinct[start : start + BATCH] for start in range(0, len(distinct), BATCH))
+    return (distinct[start : start + size] for start in range(0, len(distinct), size))
 
 
 class Access:
@@ -152,9 +156,9 @@ class Access:
     def _users(self, session: Session, user_ids: Iterable[Any]) -> dict[Any, Any]:
         key = self._models.user_key.column
         query, users = sa.select(key, self._models.user_model), {}
-        for ids in chunks(user_ids):
+        for ids in in_slices(chunks(user_ids, USERS)):
             found = session.execute(query.where(among(key, ids, self._database.dialect)))
-            users |= {user_id: user for user_id, user in found}
+            users |= {user_id: user for user_id, user in found.unique()}  # a host may join lists of theirs to each
         return users
 
     def _viewer(self, user: Any) -> Viewer:

@@ -33,7 +33,7 @@ def own_engine(url: sa.URL, options: dict[str, Any]) -> Engine:
     foreign = ("autocommit", "isolation_level")
     connect_args = {key: value for key, value in options.get("connect_args", {}).items() if key not in foreign}
     connect_args |= {"timeout": 0, "check_same_thread": False}
-    engine = sa.create_engine(url, **{**options, "connect_args": connect_args, "poolclass": sa.pool.QueuePool})
+    engine = sa.create_engine(url, **{**options, "connect_args": connect_args})
     sa.event.listen(engine, "connect", _prepare)
     sa.event.listen(engine, "do_execute", _execute_patiently)
     return engine

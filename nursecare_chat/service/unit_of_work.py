@@ -18,11 +18,12 @@ from .. import fork
 from ..errors import DatabaseConflict, DatabaseError, DatabaseUnavailable
 from ..models import TABLES
 from . import postgres, sqlite
+from .fair_pool import FairPool
 from .prepared import Prepared
 
 log = logging.getLogger(__name__)
 
-POOL = {"pool_size": 10, "max_overflow": 0, "pool_timeout": 10}
+POOL = {"poolclass": FairPool, "pool_size": 10, "max_overflow": 0, "pool_timeout": 10}
 """Connections of our own per process (C10): count processes × (the host's pool + these)."""
 
 NO_TABLES = "the chat's tables are missing; run `flask chat install-migrations`, then `flask db upgrade`"

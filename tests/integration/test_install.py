@@ -688,6 +688,18 @@ def test_an_account_that_is_authenticated_but_not_active() -> None:
     assert small.client(1).post("/api/requests/1/chat/open").status_code == 401
 
 
+def test_users_with_lists_that_are_joined(make_small: Callable[..., Small]) -> None:
+    """C2, C34: SQLAlchemy gives such a user once for each thing in the list, or an error, unless it is asked not to."""
+    small = make_small()
+    small.User.jobs = small.db.relationship(small.Job, lazy="joined", viewonly=True)
+    state = small.install()
+    small.add(*(small.User(id=n) for n in range(1, 251)))
+    small.add(*(small.Job(id=n, client_id=1) for n in (1, 2, 3)))
+    thread = small.client(1).post("/api/requests/1/chat/open").get_json()["threadId"]
+    strangers = {(n, thread) for n in range(2, 251)}
+    assert state.access.lost([(1, thread), (1, None), *strangers]) == strangers
+
+
 def test_a_write_has_the_lock_from_its_beginning(make_bench: Any) -> None:
     """C10: BEGIN IMMEDIATE: nobody else writes between what a unit of work reads and what it writes."""
     bench = make_bench("reference")
