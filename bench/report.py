@@ -47,11 +47,20 @@ def at(turn: Turn, rate: float, what: str) -> float | None:
 
 
 def median(turns: list[Turn], value: Callable[[Turn], float | None]) -> float | None:
-    """Of the rounds; ``None`` if there is none in most of them."""
+    """Of the rounds, of two their mean; ``None`` if there is none in half of them or more."""
     found = [value(turn) for turn in turns]
     known = [float("inf") if one is None else one for one in found]
-    middle = statistics.median_high(known) if known else float("inf")
-    return None if middle == float("inf") else middle
+    middle = statistics.median(known) if known else float("inf")
+    return None if middle == float("inf") else round(middle, 2)
+
+
+def cell(turns: list[Turn], value: Callable[[Turn], float | None]) -> str:
+    """The median, and from where to where the rounds went."""
+    middle, known = median(turns, value), [one for one in map(value, turns) if one is not None]
+    if middle is None:
+        return "–"
+    spread = f" ({min(known):,g}–{max(known):,g})" if min(known) < max(known) else ""
+    return f"{middle:,g}{spread}"
 
 
 def table(results: dict[str, Any]) -> str:
@@ -63,7 +72,7 @@ def table(results: dict[str, Any]) -> str:
     ]
     for title, value, more in rows(results["sizes"]):
         medians = {name: median(of, value) for name, of in turns.items()}
-        cells = " | ".join("–" if one is None else f"{one:,g}" for one in medians.values())
+        cells = " | ".join(cell(of, value) for of in turns.values())
         lines.append(f"| {title} | {cells} | {verdict(medians, more)} |")
     return "\n".join(lines)
 
