@@ -383,7 +383,7 @@ def test_a_slow_lock_stops_nobody_else(live_servers: Callable[..., Live]) -> Non
 
 @pytest.mark.one_process
 def test_idle_streams_hold_no_connection(live_servers: Callable[..., Live]) -> None:
-    """C10: a hundred of them, and nobody is in a transaction; the pool is no larger than it may be."""
+    """C10: a hundred of them, and nobody is in a transaction; connections are as many as the pools hold."""
     live = live_servers("gevent", REFERENCE, CHAT_MAX_STREAMS_PER_USER="off")
     thread, person = live.new_thread(), live.login("client")
     person.say(thread)
@@ -401,4 +401,8 @@ def test_idle_streams_hold_no_connection(live_servers: Callable[..., Live]) -> N
                 ).fetchall()
                 time.sleep(0.1)
     assert sum(count for state, count in seen if state == "idle in transaction") <= 1  # a poll, once in a while
-    assert max(count for _, count in seen) <= 2 * (POOL["pool_size"] + POOL["max_overflow"]) + 2
+    # Ours and the host's, in the server's process and in this one.
+    held = 2 * sum(
+        pool["pool_size"] + pool["max_overflow"] for pool in (POOL, live.bench.app.config["SQLALCHEMY_ENGINE_OPTIONS"])
+    )
+    assert max(count for _, count in seen) <= held < 100
