@@ -17,6 +17,7 @@ from .extensions import chat, login_manager, migrate
 from .models import ServiceRequest, User, db
 from .pages import api_docs, pages
 from .seed import seed_command
+from .sessions import Sessions
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -26,6 +27,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     """The application. ``NURSECARE_INSTANCE`` moves the instance folder, ``NURSECARE_DATABASE_URL`` the database."""
     instance = os.environ.get("NURSECARE_INSTANCE") or str(ROOT / "instance")
     app = Flask(__name__, instance_path=instance)
+    app.session_interface = Sessions()
     app.config.update(
         SQLALCHEMY_DATABASE_URI=os.environ.get("NURSECARE_DATABASE_URL", "sqlite:///nursecare.db"),
         SESSION_COOKIE_SAMESITE="Lax",

@@ -166,12 +166,19 @@ def thread(text: str, ability: str) -> Row[Any]:
     :raises Forbidden: if the policy says no.
     """
     chat = current()
-    thread_id = parse_integer(text)
-    if thread_id is None:
-        raise NotFound("No such chat.")
-    row = chat.threads.get(thread_id)
+    row = chat.threads.get(thread_id(text))
     chat.access.authorize(user(), ability, row, thread_id=row.id)
     return row
+
+
+def thread_id(text: str) -> int:
+    """
+    :raises NotFound: if that is no integer of ours.
+    """
+    number = parse_integer(text)
+    if number is None:
+        raise NotFound("No such chat.")
+    return number
 
 
 def require_open(row: Row[Any]) -> None:

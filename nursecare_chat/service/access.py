@@ -40,6 +40,13 @@ def chunks(keys: Iterable[Any], size: int = BATCH) -> Iterable[list[Any]]:
     return (distinct[start : start + size] for start in range(0, len(distinct), size))
 
 
+class Verdict(NamedTuple):
+    """What the policy said; ``override`` if it took the admin's privilege."""
+
+    override: bool
+    allowed: bool
+
+
 class Access:
     """Asks ``policy`` on behalf of routes and streams."""
 
@@ -67,31 +74,35 @@ class Access:
 
         :raises Forbidden: if the policy says no, or raises.
         """
-        override, allowed = self._ask(user, ability, subject)
-        if not allowed:
+        verdict = self.ask(user, ability, subject)
+        if not verdict.allowed:
             raise Forbidden()
-        if override:
-            self._metrics.count("admin_overrides", ability)
-            log.info(
-                "chat admin override",
-                extra={
-                    "chat": True,
-                    "reason": "admin",
-                    "ability": ability,
-                    "threadId": thread_id,
-                    "userId": wire(self.user_id(user)),
-                },
-            )
+        if verdict.override:
+            self.overridden(user, ability, thread_id)
+
+    def overridden(self, user: Any, ability: str, thread_id: int | None) -> None:
+        """Log and count that ``user`` did what only an admin may (C17)."""
+        self._metrics.count("admin_overrides", ability)
+        log.info(
+            "chat admin override",
+            extra={
+                "chat": True,
+                "reason": "admin",
+                "ability": ability,
+                "threadId": thread_id,
+                "userId": wire(self.user_id(user)),
+            },
+        )
 
     def may_view(self, user: Any, thread: Any) -> bool:
         """Whether the policy lets ``user`` see ``thread``; for lists, where nothing is denied or overridden."""
-        return self._ask(user, "view", thread)[1]
+        return self.ask(user, "view", thread).allowed
 
-    def _ask(self, user: Any, ability: str, subject: Any) -> tuple[bool, bool]:
-        """``(whether it took the admin's privilege, whether it is allowed)``."""
+    def ask(self, user: Any, ability: str, subject: Any) -> Verdict:
+        """What the policy says, without consequences."""
         first = self.first(user, ability)
         own = first is not False and self.own(user, ability, subject)
-        return (False, False) if own is None else (bool(first) and not own, bool(first) or own)
+        return Verdict(False, False) if own is None else Verdict(bool(first) and not own, bool(first) or own)
 
     def first(self, user: Any, ability: str) -> bool | None:
         """The policy's word before it looks at anything: ``False`` denies; so does one that raises."""

@@ -13,6 +13,8 @@ from .prepared import Prepared
 GIVEN = ("thread_id", "sender_id", "type", "text", "latitude", "longitude", "client_message_id", "client_message_key")
 """What its values are; ``sender_id`` is also who claims an unclaimed thread."""
 
+DECIDED_BY = ("request_id", "client_id", "admin_id")
+"""What the policy went by: the thread's columns, given as ``thread_…``, that must be what they were."""
 
 ANSWER = ("id", "seq", "media_path", "created_at")
 """What the poster did not say."""
@@ -22,8 +24,9 @@ def append(models: ChatModels, *, as_admin: bool) -> Prepared:
     """Take the next ``seq`` and write the message with it, in one statement, which holds the thread's row meanwhile.
 
     ``id`` and ``created_at`` are made from what the UPDATE gives, so under its lock. Nothing happens and nothing is
-    given if the thread is not open, or has a message of this ``client_message_key`` already; if that one is committed
-    while this waits for the lock, the unique index refuses it, and the ``seq`` is given back with the rest.
+    given if the thread is not open, is not the one that the policy saw any more (:data:`DECIDED_BY`), or has a message
+    of this ``client_message_key`` already; if that one is committed while this waits for the lock, the unique index
+    refuses it, and the ``seq`` is given back with the rest.
     """
     threads, messages = models.threads, models.messages
 
@@ -37,7 +40,12 @@ def append(models: ChatModels, *, as_admin: bool) -> Prepared:
         .exists()
     )
     claimer = given("sender_id") if as_admin else None
-    taken = _advance(threads, given("thread_id"), claimer).where(~posted).returning(threads.c.last_seq).cte("taken")
+    unchanged = [
+        threads.c[name].is_not_distinct_from(sa.bindparam(f"thread_{name}", type_=threads.c[name].type))
+        for name in DECIDED_BY
+    ]
+    advance = _advance(threads, given("thread_id"), claimer).where(*unchanged, ~posted)
+    taken = advance.returning(threads.c.last_seq).cte("taken")
     message = sa.select(*(given(name) for name in GIVEN), taken.c.last_seq, utcnow())
     insert = messages.insert().from_select([*GIVEN, "seq", "created_at"], message)
     answer = insert.returning(*(messages.c[name] for name in ANSWER))

@@ -18,8 +18,9 @@ from ..metrics import Metrics
 from ..models import ChatModels
 from ..signals import Emit, message_created
 from ..stream.doorbell import Ring
-from .append import Steps, append
+from .append import DECIDED_BY, Steps, append
 from .paging import newest
+from .recent import Recent
 from .sealing import Sealing
 from .unit_of_work import Database, follow_up
 from .uploads import Uploads
@@ -95,21 +96,23 @@ class Messages:
         self._sealing = sealing
         self._steps = Steps(models)
         self._appends = {as_admin: append(models, as_admin=as_admin) for as_admin in (False, True)}
+        self._seen = Recent()
 
-    def post(self, thread_id: int, sender_id: Any, draft: Draft, *, as_admin: bool) -> Row[Any]:
+    def post(self, thread: Row[Any], sender_id: Any, draft: Draft, *, as_admin: bool) -> Row[Any]:
         """Append ``draft`` to the thread's log; the row's ``id``, ``seq`` and ``media_path``.
 
         A retry gets the answer of the first time (C23).
 
+        :param thread: its row, as the policy saw it.
         :param as_admin: the sender is an admin, and claims an unclaimed thread (C17).
         :raises ThreadClosed: if it was closed meanwhile.
         :raises ValidationFailed: if another body was sent under this ``clientMessageId``, or the media path names no
             picture that this sender may post here (C25).
         """
+        thread_id = thread.id
         if draft.media_path is None:
-            return self._append_at_once(thread_id, sender_id, draft, as_admin) or self._append(
-                thread_id, sender_id, draft, as_admin
-            )
+            posted = self.post_at_once(thread, sender_id, draft, as_admin=as_admin)
+            return posted or self._append(thread_id, sender_id, draft, as_admin)
         upload = self._uploads.find(thread_id, sender_id, draft.media_path)
         try:
             shown = self._uploads.prepare(upload)
@@ -127,21 +130,38 @@ class Messages:
             if connection.scalar(sa.select(threads.c.status).where(threads.c.id == thread_id)) == "closed":
                 raise ThreadClosed() from None
 
-    def _append_at_once(self, thread_id: int, sender_id: Any, draft: Draft, as_admin: bool) -> Row[Any] | None:
-        """In one round trip; ``None`` if that cannot be or nothing came of it: :meth:`_append` finds out why."""
+    def last_seen(self, thread_id: int) -> Row[Any] | None:
+        """The thread as an earlier post of this process saw it, for :meth:`post_at_once`; ``last_seq`` is of then."""
+        return self._seen.get(thread_id)
+
+    def post_at_once(self, thread: Row[Any], sender_id: Any, draft: Draft, *, as_admin: bool) -> Row[Any] | None:
+        """As :meth:`post`, in one round trip; ``None`` if that cannot be, or the thread is not what ``thread`` says any
+        more, or nothing came of it for another reason.
+        """
+        thread_id = thread.id
         keys = self._client_message_keys(thread_id, draft.client_message_id)
-        if not self._database.pipelines or self._sealing.store is not None or len(keys) > 1:
+        one_trip = self._database.pipelines and self._sealing.store is None
+        if not one_trip or len(keys) > 1 or draft.media_path is not None:
             return None
-        given = draft.content() | {
-            "thread_id": thread_id,
-            "sender_id": sender_id,
-            "client_message_id": draft.client_message_id,
-            "client_message_key": keys[0] if keys else None,
-        }
+        decided_by = {f"thread_{name}": getattr(thread, name) for name in DECIDED_BY}
+        given = (
+            draft.content()
+            | decided_by
+            | {
+                "thread_id": thread_id,
+                "sender_id": sender_id,
+                "client_message_id": draft.client_message_id,
+                "client_message_key": keys[0] if keys else None,
+            }
+        )
         try:
             row = self._database.do(self._appends[as_admin], **given)
         except DatabaseConflict:  # an equal post was faster
             return None
+        if row is None or (as_admin and thread.admin_id is None):  # or it is the sender's now
+            self._seen.drop(thread_id)
+        else:
+            self._seen.keep(thread)
         if row is not None:
             follow_up(*self._consequences(row, thread_id, sender_id, draft))
         return row

@@ -10,6 +10,7 @@ as it must behind a pooler that does not carry them.
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -19,7 +20,6 @@ from psycopg import pq
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.waiting import Ready, Wait
 from sqlalchemy import Engine, Row
-from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 
 from . import postgres
 from .prepared import Prepared
@@ -48,7 +48,7 @@ class Pipelined:
         self._constants = compiled.params
         self._binds = [(name, _bind_processor(compiled.binds[name], dialect)) for name in compiled.positiontup]
         self._columns = prepared.columns
-        self._metadata = SimpleResultMetaData([column.name for column in self._columns])
+        self._row_type = namedtuple("Row", [column.name for column in self._columns])
         self._load: list[Callable[[Any], Any] | None] | None = None
 
     def one_or_none(self, values: dict[str, Any]) -> Row[Any] | None:
@@ -129,10 +129,9 @@ class Pipelined:
         adapt = Transformer(connection)
         adapt.set_pgresult(result)
         found = adapt.load_row(0, tuple)
-        made = tuple(
-            value if process is None else process(value) for value, process in zip(found, self._load, strict=True)
-        )
-        return IteratorResult(self._metadata, iter([made])).one()
+        made = (value if process is None else process(value) for value, process in zip(found, self._load, strict=True))
+        row: Any = self._row_type._make(made)
+        return row
 
 
 def _bind_processor(bind: Any, dialect: Any) -> Callable[[Any], Any] | None:

@@ -127,7 +127,7 @@ def test_the_policy_changes_its_mind(inside: Inside, monkeypatch: pytest.MonkeyP
     reader.wait_for(hidden, LEFT, seconds=6)
     sender = inside.state.threads.get(hidden).client_id
     for thread in (hidden, shown):
-        inside.state.messages.post(thread, sender, Draft("text", text="x"), as_admin=False)
+        inside.state.messages.post(inside.state.threads.get(thread), sender, Draft("text", text="x"), as_admin=False)
     reader.wait_for(shown, SAID)
     assert [event.name for event in reader.of(hidden)] == [LEFT]
     denied.clear()
@@ -311,7 +311,9 @@ def test_a_client_that_does_not_read(round_: Round) -> None:
     lazy, reading = round_.join("client"), round_.join("client")
     sender, seen = round_.state.threads.get(thread).client_id, 0
     for _ in range(MAX_BACKLOG // 30_000 + 5):
-        round_.state.messages.post(thread, sender, Draft("text", text="\u4e00" * 5000), as_admin=False)
+        round_.state.messages.post(
+            round_.state.threads.get(thread), sender, Draft("text", text="\u4e00" * 5000), as_admin=False
+        )
         round_.run()
         seen += len(taken(reading))
     assert (lazy.ended, reading.ended) == (True, False)
@@ -330,7 +332,9 @@ def test_more_than_a_page(round_: Round) -> None:
     given = stream.cursor
     for count, thread in zip((230, 60, 50), threads, strict=True):
         for _ in range(count):
-            round_.state.messages.post(thread, sender, Draft("text", text="x"), as_admin=False)
+            round_.state.messages.post(
+                round_.state.threads.get(thread), sender, Draft("text", text="x"), as_admin=False
+            )
     round_.run()
     events = taken(stream)
     for count, thread in zip((230, 60, 50), threads, strict=True):

@@ -207,7 +207,7 @@ def test_what_the_policy_hides(make_bench: Any, raises: bool) -> None:
     follower = Follower(client)
     sender = bench.state.threads.get(hidden).client_id
     for thread in (shown, hidden):
-        bench.state.messages.post(thread, sender, Draft("text", text="x"), as_admin=False)
+        bench.state.messages.post(bench.state.threads.get(thread), sender, Draft("text", text="x"), as_admin=False)
     bench.state.threads.close(hidden)
     follower.expect((SAID, shown, 1))
     policy.hidden = shown

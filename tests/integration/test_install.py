@@ -626,7 +626,9 @@ class TestGoodGuest:
                 host.db.session.add(visit)
                 host.db.session.flush()
                 bench.state.threads.get(thread)
-                bench.state.messages.post(thread, client_id, Draft("text", text=outcome), as_admin=False)
+                bench.state.messages.post(
+                    bench.state.threads.get(thread), client_id, Draft("text", text=outcome), as_admin=False
+                )
                 getattr(host.db.session, outcome)()
                 assert host.db.session.query(host.request_model).count() == count
         (kept,) = bench.login("client").messages(thread).get_json()["messages"]

@@ -236,10 +236,11 @@ def test_a_post_that_passed_the_gates_before_the_close(
     """C10, C22: the statement that takes the seq proves the thread open, whatever was read before it."""
     bench.login("client").close(thread)
     with bench.app.app_context():
+        seen = bench.state.threads.get(thread)
         sender = bench.host.user_id("client")
         draft = Draft("text", text="late", client_message_id=client_message_id)
         with pytest.raises(ThreadClosed):
-            bench.state.messages.post(thread, sender, draft, as_admin=False)
+            bench.state.messages.post(seen, sender, draft, as_admin=False)
     assert bench.login("client").messages(thread).get_json()["messages"] == []
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import psycopg
 import pytest
 import sqlalchemy as sa
 
+from nursecare_chat import keys
 from nursecare_chat.service import postgres
 
 from ..support.hosts import Workbench
@@ -28,10 +30,10 @@ def bench(request: pytest.FixtureRequest, make_bench: Callable[..., Workbench]) 
 
 @pytest.mark.parametrize("more", [{}, {"clientMessageId": "once"}], ids=["plain", "keyed"])
 @pytest.mark.parametrize("who", ["client", "admin"])
-def test_two_waits_for_the_database(
+def test_one_wait_for_the_database(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch, who: str, more: dict[str, Any]
 ) -> None:
-    """C10: for the thread, and for the message with the lock, the seq and the commit."""
+    """C10: for the message with the lock, the seq and the commit; a thread's first post also reads the thread."""
     api = bench.login(who)
     thread = api.open(1).get_json()["threadId"]
     api.say(thread)
@@ -44,7 +46,49 @@ def test_two_waits_for_the_database(
 
     monkeypatch.setattr(psycopg.Connection, "wait", wait)
     assert api.say(thread, **more).get_json()["seq"] == 2
-    assert waits.count("ImpatientConnection") == 2
+    assert waits.count("ImpatientConnection") == 1
+
+
+@pytest.mark.parametrize("body", [{"type": "text", "text": "x"}, {"type": "text"}], ids=["sound", "unsound"])
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"client_id": "client2"}, "forbidden"),
+        ({"status": "closed", "closed_at": datetime(2030, 1, 1)}, "thread_closed"),
+        ({"id": None}, "not_found"),
+    ],
+    ids=["another's", "closed", "gone"],
+)
+def test_the_thread_is_not_what_an_earlier_post_saw(
+    bench: Workbench, change: dict[str, Any], code: str, body: dict[str, Any]
+) -> None:
+    """C10, C11, C16, C22: what is remembered of a thread allows nothing, and says nothing of why."""
+    api, threads = bench.login("client"), bench.state.models.threads
+    thread = api.open(1).get_json()["threadId"]
+    assert [api.say(thread).status_code for _ in range(2)] == [200, 200]
+    with bench.app.app_context(), bench.state.database.engine.begin() as connection:
+        if "id" in change:
+            connection.execute(bench.state.models.messages.delete())
+            connection.execute(threads.delete())
+        else:
+            new = {name: bench.host.user_id(to) if name == "client_id" else to for name, to in change.items()}
+            connection.execute(threads.update().values(new))
+        written = connection.scalar(sa.select(sa.func.count()).select_from(bench.state.models.messages))
+    assert api.post(thread, body).get_json()["code"] == code
+    with bench.state.database.engine.connect() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(bench.state.models.messages)) == written
+    if "client_id" in change:
+        assert bench.login("client2").say(thread).get_json()["seq"] == 3
+
+
+def test_claimed_since_an_earlier_post(bench: Workbench) -> None:
+    """C17: of two admins the first who posts has it, whatever this process remembers."""
+    client, admins = bench.login("client"), [bench.login("admin"), bench.login("admin2")]
+    thread = client.open(1).get_json()["threadId"]
+    for poster in (client, client, *admins, *admins, client):
+        assert poster.say(thread).status_code == 200
+    with bench.app.app_context():
+        assert client.thread(thread).get_json()["adminId"] == keys.wire(bench.host.user_id("admin"))
 
 
 def on_our_connection(bench: Workbench, statement: str) -> list[Any]:

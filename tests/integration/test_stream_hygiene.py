@@ -353,11 +353,14 @@ def test_a_slow_client_that_reads_is_not_cut_off(inside: Inside) -> None:
     with inside.bench.app.app_context():
         sender = inside.bench.host.user_id("client")
     for _ in range(MAX_BACKLOG // 30_000 * 4):
-        state.messages.post(thread, sender, Draft("text", text=text), as_admin=False)
+        state.messages.post(state.threads.get(thread), sender, Draft("text", text=text), as_admin=False)
     last = state.threads.get(thread).last_seq
     assert [event.json["seq"] for event in reader.wait(last)] == list(range(1, last + 1))
     eventually(lambda: stream.live)
-    assert state.messages.post(thread, sender, Draft("text", text="live again"), as_admin=False)[1] == last + 1
+    assert (
+        state.messages.post(state.threads.get(thread), sender, Draft("text", text="live again"), as_admin=False)[1]
+        == last + 1
+    )
     assert reader.wait(last + 1)[-1].json["text"] == "live again"
     reader.stop()
 
