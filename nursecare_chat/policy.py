@@ -39,7 +39,8 @@ class ChatThreadPolicy:
 
     def view(self, user: Any, thread: Any) -> bool:
         """May read and subscribe: the participants."""
-        return self._is(user, thread.client_id) or self._is(user, thread.admin_id)
+        user_id = self.user_id(user)
+        return user_id is not None and user_id in (thread.client_id, thread.admin_id)
 
     def post(self, user: Any, thread: Any) -> bool:
         """May send messages: the participants."""

@@ -38,8 +38,8 @@ log = logging.getLogger(__name__)
 POLL = 1.5
 """Seconds between two looks at all watched threads: a lost ring is found within 2 s (C31)."""
 
-RECHECK = 3.5
-"""Seconds between two access checks: lost access ends a stream within 5 s (C34)."""
+RECHECK = 4.0
+"""Seconds between two access checks, which take some tenths: lost access ends a stream within 5 s (C34)."""
 
 MAX_OPENING = 60.0
 """Seconds for which a stream may be on its way from the login to the hub."""
@@ -243,7 +243,7 @@ class Hub:
     def _supervise(self, crew: object) -> None:
         next_check = time.monotonic() + RECHECK
         while True:
-            time.sleep(LOOK)
+            time.sleep(min(LOOK, max(0.0, next_check - time.monotonic())))
             with self._lock:
                 carried = list(self._streams.carried)
                 if self._crew is not crew:
