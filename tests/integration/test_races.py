@@ -60,7 +60,7 @@ class Reconnecting(threading.Thread):
 
 @pytest.mark.parametrize("live", [*SERVERS, ("generator", "reference")], indirect=True)
 def test_readers_who_reconnect_all_the_time(live: Live) -> None:
-    """C30, C10: four of them see each of 400 messages of eight posters once, in order."""
+    """C30, C10: four of them see each of 200 messages of eight posters once, in order."""
     thread = live.new_thread()
     readers = [Reconnecting(live.login(who), thread, seed) for seed, who in enumerate(["client", "admin"] * 2)]
     for reader in readers:
@@ -69,7 +69,7 @@ def test_readers_who_reconnect_all_the_time(live: Live) -> None:
 
     def post(poster: Person) -> list[int]:
         seqs = []
-        for number in range(50):
+        for number in range(25):
             seqs.append(poster.say(thread, str(number)).json()["seq"])
             time.sleep(random.uniform(0, 0.06))  # a talk, so that readers come and go many times in it
         return seqs
@@ -80,10 +80,10 @@ def test_readers_who_reconnect_all_the_time(live: Live) -> None:
     for reader in readers:
         reader.join(120)
         assert not reader.is_alive()
-    assert sorted(acknowledged) == list(range(1, 401))
+    assert sorted(acknowledged) == list(range(1, 201))
     for reader in readers:
-        assert reader.seen == list(range(1, 401))
-        assert reader.connections > 10
+        assert reader.seen == list(range(1, 201))
+        assert reader.connections > 5
 
 
 def test_posts_racing_a_close(live: Live) -> None:
