@@ -114,7 +114,7 @@ def pictures(results: dict[str, Any], folder: Path) -> None:
     axes.axhline(250, color="grey", linestyle=":")
     axes.set(yscale="log", xlabel="messages a second", ylabel="p99 of the delivery, ms", ylim=(1, 10_000))
     axes.set_title(f"From when a message is due to when it is there; {results['sizes']['busy']:,} streams, one core")
-    axes.legend()
+    axes.legend(loc="lower right")
     figure.savefig(folder / "bench-latency.png", dpi=110)
     plt.close(figure)
 
