@@ -13,6 +13,7 @@ from flask_sqlalchemy import SQLAlchemy
 from huey import Huey
 
 from . import config as configuration
+from . import session_cookie
 from .api import create_blueprint, media
 from .background import Background
 from .cli import chat_cli
@@ -107,6 +108,8 @@ class Chat:
         if enabled and not (app.debug or app.testing):
             for warning in configuration.warnings(config):
                 state.warn_once(warning)
+            for said, todo in session_cookie.weaknesses(app.config, in_production=True):
+                state.warn_once(f"{said} {todo}")
             if not state.images.available:
                 state.warn_once(
                     "Pillow is missing (nursecare_chat[images]), so photos keep what their cameras wrote in"

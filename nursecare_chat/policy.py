@@ -15,7 +15,7 @@ class ChatThreadPolicy:
     ``user`` is an instance of the host's user class, ``request`` of its request class; ``thread`` has the columns of
     ``chat_threads`` as attributes (``id, request_id, admin_id, client_id, status, …``). No method needs a Flask
     request. Whether a thread is open is not asked here: a closed one refuses posts to everybody alike (C22).
-    A method that raises denies.
+    Where ``post`` is asked, ``thread.last_seq`` may be of an earlier post. A method that raises denies.
     """
 
     user_key = "id"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .. import config as configuration
+from .. import session_cookie
 from .findings import Finding, Patient
 
 SHORTEST_KEY = 16
@@ -28,16 +29,8 @@ def _secret_key(patient: Patient) -> Iterator[Finding]:
 
 
 def _cookie(patient: Patient) -> Iterator[Finding]:
-    config = patient.app.config
-    if patient.in_production and not config.get("SESSION_COOKIE_SECURE"):
-        said = "SESSION_COOKIE_SECURE is off: the session's cookie also goes over plain HTTP."
-        yield Finding("settings", "warning", said, "Set SESSION_COOKIE_SECURE = True, and serve over HTTPS.")
-    if not config.get("SESSION_COOKIE_HTTPONLY"):
-        said = "SESSION_COOKIE_HTTPONLY is off: scripts in a page read the session's cookie."
-        yield Finding("settings", "warning", said, "Set SESSION_COOKIE_HTTPONLY = True.")
-    if str(config.get("SESSION_COOKIE_SAMESITE")).lower() not in ("lax", "strict"):
-        said = "SESSION_COOKIE_SAMESITE is neither Lax nor Strict: other sites' requests may carry the cookie."
-        yield Finding("settings", "warning", said, 'Set SESSION_COOKIE_SAMESITE = "Lax".')
+    for said, todo in session_cookie.weaknesses(patient.app.config, in_production=patient.in_production):
+        yield Finding("settings", "warning", said, todo)
     if patient.in_production and _outlives_logout(patient):
         said = "A session's cookie that was captured before the logout still works after it."
         todo = (

@@ -566,6 +566,29 @@ def test_embedded_defaults_warn_outside_debug_and_testing(caplog: pytest.LogCapt
     assert caplog.records == []
 
 
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({}, {"SECURE", "SAMESITE"}),
+        ({"SESSION_COOKIE_SECURE": True, "SESSION_COOKIE_SAMESITE": "Lax"}, set()),
+        ({"SESSION_COOKIE_SECURE": True, "SESSION_COOKIE_SAMESITE": "None"}, {"SAMESITE"}),
+        (
+            {"SESSION_COOKIE_SECURE": True, "SESSION_COOKIE_SAMESITE": "strict", "SESSION_COOKIE_HTTPONLY": False},
+            {"HTTPONLY"},
+        ),
+    ],
+    ids=["Flask's own", "sound", "anybody's", "scripts'"],
+)
+def test_a_weak_session_cookie_is_told_at_the_start(
+    caplog: pytest.LogCaptureFixture, settings: dict[str, Any], named: set[str]
+) -> None:
+    """C12, C14: whoever has the cookie is the user; once each, outside debug and testing."""
+    Small(TESTING=False, **settings).install()
+    told = [text for record in caplog.records if "SESSION_COOKIE" in (text := record.getMessage())]
+    assert len(told) == len(named)
+    assert all(any(f"SESSION_COOKIE_{name} " in text for text in told) for name in named)
+
+
 class TestGoodGuest:
     """C7: what the host has, it keeps; on and off."""
 

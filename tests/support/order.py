@@ -24,6 +24,7 @@ LONGEST = (
     "integration/test_redis",
     "integration/test_guest",
     "integration/test_photos",
+    "integration/test_isolation",
     "integration/test_openapi",
     "integration/test_install",
     "integration/test_gates",
