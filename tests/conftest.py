@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from .support.databases import Databases
 from .support.hosts import EACH, HOSTS, Api, Workbench
 from .support.live import Live
 from .support.order import longest_first
+from .support.report import noted
 from .support.servers import Process
 
 
@@ -33,6 +35,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:], others = Cell(config).divide(items)
     longest_first(items)
     config.hook.pytest_deselected(items=others)
+
+
+STARTED = time.time()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How much was tried, from the tests that say so."""
+    for title, number in noted(since=STARTED).items():
+        terminalreporter.write_line(f"{title}: {number:,}")
 
 
 def pytest_configure() -> None:

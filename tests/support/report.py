@@ -1,4 +1,4 @@
-"""Figures that tests leave for the table of ``script/attack``: how much was tried, and what was found."""
+"""How much tests tried: figures that are left by the processes that run them, and shown at the end of the run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ def note(title: str, test: str, number: int) -> None:
     (FOLDER / f"{name}.json").write_text(json.dumps({"title": title, "test": test, "number": number}))
 
 
-def noted(folder: Path = FOLDER) -> dict[str, int]:
-    """What all tests left, by title."""
+def noted(folder: Path = FOLDER, since: float = 0.0) -> dict[str, int]:
+    """What all tests left, by title; ``since`` in seconds since 1970."""
     found: dict[str, int] = {}
     for path in sorted(folder.glob("*.json")):
-        one = json.loads(path.read_text())
-        found[one["title"]] = found.get(one["title"], 0) + one["number"]
+        if path.stat().st_mtime >= since:
+            one = json.loads(path.read_text())
+            found[one["title"]] = found.get(one["title"], 0) + one["number"]
     return found

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "models": {"errors", "keys"},
     "rates": {"errors", "fork", "keys", "redis_pool"},
     "redis_pool": {"errors"},
+    "session_cookie": set(),
     "signals": set(),
     "storage": {"background", "errors"},
     "stream": {"background", "errors", "fork", "redis_pool"},
@@ -36,11 +37,11 @@ MAY_IMPORT = {
     "api": {"errors", "config", "fork", "keys", "metrics", "service", "state", "storage", "stream", "widget"},
     "tasks": {"background", "redis_pool"},
     "worker": {"tasks"},
-    "doctor": {"config", "errors", "install_migrations", "service", "state", "storage"},
+    "doctor": {"config", "errors", "install_migrations", "service", "session_cookie", "state", "storage"},
     "cli": {"config", "doctor", "errors", "install_migrations", "service", "state", "worker"},
     "extension": {
         "errors", "background", "clock", "config", "receipt_key",
-        "keys", "metrics", "models", "policy", "rates", "service", "signals", "state",
+        "keys", "metrics", "models", "policy", "rates", "service", "session_cookie", "signals", "state",
         "storage", "stream", "api", "tasks", "cli",
     },
 }  # fmt: skip
