@@ -89,7 +89,7 @@ class Reader:
 
     def _run(self) -> None:
         try:
-            self.response = self._client.send(self._request, stream=True)
+            self.response = self._open()
             for chunk in self.response.iter_raw():
                 if self._stopped:
                     return
@@ -106,6 +106,17 @@ class Reader:
             self.ended.set()
             with self._news:
                 self._news.notify_all()
+
+    def _open(self) -> httpx.Response:
+        """A kept connection may have been closed just before it was used; then a GET is sent again, as browsers do
+        (RFC 9112, 9.3.1).
+        """
+        try:
+            return self._client.send(self._request, stream=True)
+        except (httpx.RemoteProtocolError, httpx.ReadError):
+            if self._stopped:
+                raise
+            return self._client.send(self._request, stream=True)
 
     def wait(self, count: int, seconds: float = 20) -> list[Event]:
         """The events as soon as there are ``count``."""
