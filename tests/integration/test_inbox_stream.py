@@ -362,8 +362,10 @@ def test_cut_at_random_while_many_write(own_live: Callable[..., Live], redis_url
         assert acknowledged - seen == set()
         assert {event.json["threadId"] for event in wanderer.seen() if event.name == OPENED} >= set(threads[10:])
         # Cut while more than two chats were being opened, an id cannot say which of them it had: then the list is to be
-        # loaded anew, and everything is told all the same.
-        assert {event.name for event in wanderer.seen()} - {"reset"} == {OPENED, SAID, CLOSED}
+        # loaded anew, and everything is told all the same. That is at the first cut, if at all.
+        names = [event.name for event in wanderer.seen()]
+        assert names.count("reset") <= 1
+        assert {*names} - {"reset"} == {OPENED, SAID, CLOSED}
         for events in (*wanderer.connections, wanderer.reader.events):
             for thread in threads:
                 of_it = [event for event in events if event.json["threadId"] == thread]
