@@ -172,7 +172,7 @@ def audit(thread: int | None, as_json: bool) -> None:
 @click.option("--origin", "origins", multiple=True, help="Pages that upload photos, https://…; CHAT_TRUSTED_ORIGINS.")
 def doctor(as_json: bool, fix: bool, origins: tuple[str, ...]) -> None:
     """Examine settings, database, migrations, transport, queue, purges and storage; say what to do next."""
-    app: Any = current_app._get_current_object()  # type: ignore[attr-defined]
+    app: Any = current_app._get_current_object()
     state = current()
     findings = examine(Patient(state, app, parse_origins(origins or state.config.trusted_origins), fix))
     ok = not any(finding.status == "error" for finding in findings)

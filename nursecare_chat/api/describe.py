@@ -42,7 +42,7 @@ def describe(summary: str, **details: Any) -> Callable[[View], View]:
     """Say of a view what :class:`Description` has."""
 
     def mark(view: View) -> View:
-        view.description = Description(summary, **details)  # type: ignore[attr-defined]
+        view.description = Description(summary, **details)
         return view
 
     return mark

@@ -20,7 +20,7 @@ from ..errors import Busy
 try:
     from PIL import Image, ImageCms, ImageOps
 except ImportError:  # the extra is not installed
-    Image = None  # type: ignore[assignment]
+    Image = None
 
 MAX_PIXELS = 50_000_000
 """Decoded, each of them takes four bytes, and the steps below hold two or three such pictures for a moment."""

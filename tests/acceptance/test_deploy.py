@@ -332,7 +332,7 @@ KNOWN = {
 
 def unit(path: Path) -> configparser.ConfigParser:
     parsed = configparser.ConfigParser(interpolation=None, strict=True)
-    parsed.optionxform = str  # type: ignore[assignment, method-assign]
+    parsed.optionxform = str
     parsed.read_string(path.read_text())
     return parsed
 

@@ -98,7 +98,7 @@ def test_azure_takes_the_trusted_origins(make_bench: Callable[..., Workbench], a
     """C42: without --origin, those of CHAT_TRUSTED_ORIGINS."""
     trusted = "https://trusted.nursecare.test"
     bench = make_bench(CHAT_TRUSTED_ORIGINS=trusted, **azure_accounts.settings())
-    bench.state.storage.create()  # type: ignore[attr-defined]
+    bench.state.storage.create()
     assert trusted in words(by_check(doctor(bench)[1]), "storage", "warning")
 
 

@@ -262,7 +262,7 @@ def test_a_lower_id_that_is_committed_later(make_bench: Any, host: str, how: str
 
 def test_sums_are_explained_by_few() -> None:
     """C46: exactly those threads, though one is unsure of some; nothing else is taken for them."""
-    cursor = cursors.Cursor(None, cursors.total({1, 2, 3, 4}))  # type: ignore[arg-type]
+    cursor = cursors.Cursor(None, cursors.total({1, 2, 3, 4}))
     assert cursor.explain({1, 2, 3, 4}, []) == {1, 2, 3, 4}
     assert cursor.explain({1, 2, 3}, [4, 9]) == {1, 2, 3, 4}
     assert cursor.explain({1, 2, 3, 7}, range(4, 200)) is None
@@ -276,7 +276,7 @@ def test_sums_that_nothing_explains_are_cheap(monkeypatch: pytest.MonkeyPatch) -
     looked_at: list[int] = []
     share = cursors._share
     monkeypatch.setattr(cursors, "_share", lambda thread: looked_at.append(thread) or share(thread))
-    cursor = cursors.Cursor(None, cursors.total(range(5000)))  # type: ignore[arg-type]
+    cursor = cursors.Cursor(None, cursors.total(range(5000)))
     looked_at.clear()
     assert cursor.explain(set(range(3, 203)), range(100, 200)) is None
     assert len(looked_at) <= 500

@@ -383,7 +383,7 @@ def test_a_wrong_statement_of_the_hosts_is_not_an_outage() -> None:
     person = small.client(1)
     assert person.post("/api/requests/1/chat/open").status_code == 403
 
-    @small.app.login_manager.user_loader  # type: ignore[attr-defined, untyped-decorator]
+    @small.app.login_manager.user_loader
     def load(text: str) -> Any:
         return small.db.session.execute(sa.text("SELECT nothing FROM nowhere"))
 

@@ -193,7 +193,7 @@ def test_soft_delete_of_an_account(make_bench: Callable[..., Workbench], azure_a
         response = type("Response", (), {"status_code": 403, "reason": "no", "headers": {}})()
         raise HttpResponseError(response=response)
 
-    client.__class__.get_service_properties = refuse  # type: ignore[attr-defined]
+    client.__class__.get_service_properties = refuse
     assert storage.retention().days is None
 
 

@@ -23,7 +23,7 @@ class Everything(logging.Formatter):
 
 def create_app() -> Flask:
     sqlite.LOCK_TIMEOUT = postgres.LOCK_TIMEOUT = LOCKED
-    purges.DELAYS = (1,) * len(purges.DELAYS)  # type: ignore[assignment]
+    purges.DELAYS = (1,) * len(purges.DELAYS)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Everything())
     logging.basicConfig(level=logging.DEBUG, handlers=[handler])

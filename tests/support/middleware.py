@@ -25,7 +25,7 @@ class Changed:
 
     def close(self) -> None:
         with suppress(AttributeError):
-            self._body.close()  # type: ignore[attr-defined]
+            self._body.close()
 
 
 def post_worker_init(worker: Any) -> None:

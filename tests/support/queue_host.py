@@ -38,7 +38,7 @@ def create_app() -> Flask:
 
 def _tell(sender: Flask, thread_id: int, **more: object) -> None:
     """Receivers have the application's context, a fresh one each time."""
-    context = "in its context" if current_app._get_current_object() is sender else "elsewhere"  # type: ignore[attr-defined]
+    context = "in its context" if current_app._get_current_object() is sender else "elsewhere"
     print(f"purged {thread_id} {context}", flush=True)
 
 
