@@ -32,6 +32,10 @@ MARKER = ".nursecare-chat"
 PART = ".part"
 """Ends the name of an upload that is under way."""
 
+AT_ONCE = 3
+"""Uploads to one address that may be under way: a client tries again before the server notices that its connection
+broke. Without a bound one address could fill the disk with what never ends."""
+
 
 class Grant(NamedTuple):
     """What a signed URL allows. ``expires_at`` on ``time.time()``'s clock; ``size`` in bytes, 0 for reading."""
@@ -101,7 +105,7 @@ class LocalStorage:
     def receive(self, grant: Grant, chunks: Iterable[bytes]) -> None:
         """Create the blob that ``grant`` names from an upload's body; nothing of it stays if that fails.
 
-        :raises AlreadyUploaded: if the URL has created it before.
+        :raises AlreadyUploaded: if the URL has created it before, or :data:`AT_ONCE` others are just about to.
         :raises BodyTooLarge: as soon as there are more bytes than were declared.
         :raises UnsupportedMediaType: as soon as the first bytes are not of the declared type.
         """
@@ -109,7 +113,7 @@ class LocalStorage:
         with _translated():
             if _spent(target).exists():
                 raise AlreadyUploaded()
-            with self._part(target) as (part, file):
+            with self._part(target, [str(number) for number in range(AT_ONCE)]) as (part, file):
                 head, size = b"", 0
                 for chunk in chunks:
                     size += len(chunk)
@@ -154,7 +158,7 @@ class LocalStorage:
 
     def write(self, name: str, data: bytes) -> None:
         target = self._file(name)
-        with _translated(), self._part(target) as (part, file):
+        with _translated(), self._part(target, [random.token_hex(4)]) as (part, file):
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -204,15 +208,25 @@ class LocalStorage:
         return self._root / _checked(name)
 
     @contextmanager
-    def _part(self, target: Path) -> Iterator[tuple[Path, BinaryIO]]:
-        """A file beside ``target`` to write to; gone at the end unless it was renamed."""
+    def _part(self, target: Path, labels: Iterable[str]) -> Iterator[tuple[Path, BinaryIO]]:
+        """A file beside ``target`` to write to, by the first label that is free; gone at the end unless it was renamed.
+
+        :raises AlreadyUploaded: if none is free.
+        """
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part = target.with_name(f"{target.name}.{random.token_hex(4)}{PART}")
+        part, descriptor = _first_free(target.with_name(f"{target.name}.{label}{PART}") for label in labels)
         try:
-            with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            with os.fdopen(descriptor, "wb") as file:
                 yield part, file
         finally:
             part.unlink(missing_ok=True)
+
+
+def _first_free(paths: Iterable[Path]) -> tuple[Path, int]:
+    for path in paths:
+        with suppress(FileExistsError):
+            return path, os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    raise AlreadyUploaded("Uploads to this address are under way.")
 
 
 def _checked(name: str) -> str:
