@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from .support import azurite, cells, redis
+from .support import azurite, cells, lazy_routes, redis
 from .support.cells import Cell
 from .support.databases import Databases
 from .support.hosts import EACH, HOSTS, Api, Workbench
@@ -47,7 +47,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_configure() -> None:
-    """A shell that runs us in the background has us, and so every server that we start, ignore SIGINT."""
+    lazy_routes.use()
+    # A shell that runs us in the background has us, and so every server that we start, ignore SIGINT.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Collection
 from pathlib import Path
 
 from .servers import ROOT
 
-FOLDER = ROOT / "test-artifacts" / "attack"
+ATTACK = ROOT / "test-artifacts" / "attack"
+"""Where ``script/attack`` has its figures, apart from those of quick runs."""
+
+VARIABLE = "TEST_FIGURES"
+"""Names the folder in the environment."""
+
+FOLDER = Path(os.environ.get(VARIABLE) or ROOT / "test-artifacts" / "figures")
 
 
 def note(title: str, test: str, number: int) -> None:
@@ -26,3 +34,10 @@ def noted(folder: Path = FOLDER, since: float = 0.0) -> dict[str, int]:
             one = json.loads(path.read_text())
             found[one["title"]] = found.get(one["title"], 0) + one["number"]
     return found
+
+
+def forget(titles: Collection[str], folder: Path = FOLDER) -> None:
+    """Before these are found out again, so that a run that fails leaves nobody's older figures."""
+    for path in folder.glob("*.json"):
+        if json.loads(path.read_text())["title"] in titles:
+            path.unlink()
