@@ -15,8 +15,8 @@ Rows are looked up by their times from :data:`OVERLAP` before ``moment``, along 
 transaction may go on after its statement: ours are limited to seconds, the host's that calls ``chat.close_request``
 may take its hour. What leaves no such trace is seen by a sum over the threads that the stream had: one that was
 claimed by somebody else or given up, was forgotten, is hidden or shown by the policy now, or was closed by a
-transaction that took longer still. If what is there now does not explain that sum, the client is told to load its
-list anew.
+transaction that took longer still. Which of the newest threads it had, where many may have been opened at once, the id
+says one by one. If what is there now does not explain that, the client is told to load its list anew.
 
 An id is for its user and this application: it is signed, so that one from elsewhere is garbage instead of a gap. It has
 no content and no thread's id.
@@ -44,9 +44,12 @@ TOO_OLD = timedelta(days=1)
 """What has been away for longer loads its list anew: that costs less than looking for what happened."""
 
 EPOCH = datetime(1970, 1, 1)
-FORM = struct.Struct(">qqqqQ")
+NEWEST = 512
+"""Threads, of everybody's, of which an id says one by one whether the stream had them."""
+
+FORM = struct.Struct(f">qqqqQ{NEWEST // 8}s")
 SIGNATURE_BYTES = 16
-WRITTEN = re.compile("[A-Za-z0-9_-]{75}")
+WRITTEN = re.compile("[A-Za-z0-9_-]{160}")
 BITS = 0xFFFFFFFFFFFFFFFF
 UNSURE = 100
 """Threads, of which the sum is tried with up to two here or there."""
@@ -71,14 +74,25 @@ def earliest(marks: Iterable[Mark]) -> Mark:
 
 
 class Cursor(NamedTuple):
-    """A mark, and the sum over the threads that the stream had then."""
+    """
+    :ivar total: the sum over the threads that the stream had at ``mark``.
+    :ivar newest: those of the last :data:`NEWEST` threads that it had.
+    """
 
     mark: Mark
     total: int
+    newest: frozenset[int]
 
-    def explain(self, guess: set[int], unsure: Iterable[int]) -> set[int] | None:
-        """The threads that the stream had, if those are ``guess`` but for up to two that it is ``unsure`` of."""
-        candidates = sorted(unsure)[-UNSURE:]
+    def explain(self, guess: set[int], unsure: set[int]) -> set[int] | None:
+        """The threads that the stream had, if those are ``guess`` but for some of the newest, and up to two others,
+        that it is ``unsure`` of.
+        """
+        floor = self.mark.threads - NEWEST
+        otherwise = {thread for thread in guess ^ self.newest if thread > floor}
+        if not otherwise <= unsure:
+            return None
+        guess = guess ^ otherwise
+        candidates = sorted(thread for thread in unsure if thread <= floor)[-UNSURE:]
         turned = {thread: -_share(thread) if thread in guess else _share(thread) for thread in candidates}
         missing = self.total - total(guess)
         for count in range(3):
@@ -97,27 +111,43 @@ class Cursors:
         self._secrets = secrets
 
     def encode(self, user_id: Any, mark: Mark, threads: Iterable[int]) -> str:
-        """75 characters, all of which may stand in a header and an address."""
+        """160 characters, all of which may stand in a header and an address.
+
+        Of a thread that was opened behind ``mark`` it says nothing: the stream is told of it again.
+        """
         moment = (mark.moment - EPOCH) // timedelta(microseconds=1)
-        body = FORM.pack(moment, mark.seen, mark.ahead, mark.threads, total(threads))
-        return urlsafe_b64encode(body + _sign(self._secrets()[0], user_id, body)).rstrip(b"=").decode("ascii")
+        covered = [thread for thread in threads if thread <= mark.threads]
+        body = FORM.pack(moment, *mark[1:], total(covered), _pack(covered, mark.threads))
+        return urlsafe_b64encode(body + _sign(self._secrets()[0], user_id, body)).decode("ascii")
 
     def decode(self, user_id: Any, text: str) -> Cursor | None:
         """``None`` for what is no id of this user's."""
         if not WRITTEN.fullmatch(text):
             return None
-        raw = urlsafe_b64decode(text + "=")
+        raw = urlsafe_b64decode(text)
         body, signature = raw[: FORM.size], raw[FORM.size :]
         signatures = [_sign(secret, user_id, body) for secret in self._secrets()]
         if not any(hmac.compare_digest(signature, one) for one in signatures):
             return None
-        moment, seen, ahead, threads, sum_ = FORM.unpack(body)
-        return Cursor(Mark(EPOCH + timedelta(microseconds=moment), seen, ahead, threads), sum_)
+        moment, seen, ahead, threads, sum_, newest = FORM.unpack(body)
+        mark = Mark(EPOCH + timedelta(microseconds=moment), seen, ahead, threads)
+        return Cursor(mark, sum_, _unpack(newest, threads))
 
 
 def total(threads: Iterable[int]) -> int:
     """A sum that only these threads have, as far as anybody will see."""
     return sum(map(_share, threads)) & BITS
+
+
+def _pack(threads: Iterable[int], last: int) -> bytes:
+    """A bit for each of the :data:`NEWEST` threads up to ``last``."""
+    bits = sum(1 << (last - thread) for thread in threads if thread > last - NEWEST)
+    return bits.to_bytes(NEWEST // 8)
+
+
+def _unpack(packed: bytes, last: int) -> frozenset[int]:
+    bits = int.from_bytes(packed)
+    return frozenset(last - place for place in range(bits.bit_length()) if bits >> place & 1)
 
 
 @lru_cache(1 << 16)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -121,7 +121,7 @@ def test_somebody_elses_and_broken_ids(bench: Workbench, client_api: Api, admin_
         id_ + "A",
         id_[::-1],
         "0",
-        "a" * 75,
+        "a" * 160,
         id_ + "\n",
         f"{id_}\nevent: ThreadClosed",
         id_ + "=",
@@ -129,7 +129,7 @@ def test_somebody_elses_and_broken_ids(bench: Workbench, client_api: Api, admin_
     ]
     for text in wrong:
         _, (reset,) = client_api.follow(query_string={"lastEventId": text})
-        assert (reset.name, reset.json, len(reset.id)) == ("reset", {}, 75)
+        assert (reset.name, reset.json, len(reset.id)) == ("reset", {}, 160)
     _, (reset,) = admin_api.follow(id_)
     assert reset.name == "reset"
     other = Follower(bench.login("client2")).id
@@ -260,15 +260,38 @@ def test_a_lower_id_that_is_committed_later(make_bench: Any, host: str, how: str
     follower.expect()
 
 
+def cursor(had: set[int], threads: int) -> cursors.Cursor:
+    """As it comes back, with ``threads`` the greatest thread's id."""
+    codec = cursors.Cursors(lambda: [b"secret"])
+    decoded = codec.decode("1", codec.encode("1", cursors.Mark(datetime(2030, 1, 1), 5, 6, threads), had))
+    assert decoded is not None
+    return decoded
+
+
+OLD = 200 + cursors.NEWEST
+"""The greatest id where those up to 200 are none of the newest."""
+
+
 def test_sums_are_explained_by_few() -> None:
     """C46: exactly those threads, though one is unsure of some; nothing else is taken for them."""
-    cursor = cursors.Cursor(None, cursors.total({1, 2, 3, 4}))
-    assert cursor.explain({1, 2, 3, 4}, []) == {1, 2, 3, 4}
-    assert cursor.explain({1, 2, 3}, [4, 9]) == {1, 2, 3, 4}
-    assert cursor.explain({1, 2, 3, 7}, range(4, 200)) is None
-    assert cursor.explain({1, 2, 3, 7}, range(4, 90)) == {1, 2, 3, 4}
-    assert cursor.explain({2, 3, 5}, []) is None
+    old = cursor({1, 2, 3, 4}, OLD)
+    assert old.explain({1, 2, 3, 4}, set()) == {1, 2, 3, 4}
+    assert old.explain({1, 2, 3}, {4, 9}) == {1, 2, 3, 4}
+    assert old.explain({1, 2, 3, 7}, {*range(4, 200)}) is None
+    assert old.explain({1, 2, 3, 7}, {*range(4, 90)}) == {1, 2, 3, 4}
+    assert old.explain({2, 3, 5}, set()) is None
     assert cursors.total({1, 4}) != cursors.total({2, 3})
+
+
+def test_the_newest_are_known_one_by_one() -> None:
+    """C46: however many were opened at once; but none that it had may be missing, or be there without a reason."""
+    had = {1, *range(300, OLD + 1, 2)}
+    new = cursor(had | {OLD + 1, OLD + 7}, OLD)
+    everything = {1, *range(300, OLD + 1)}
+    assert new.explain(everything, everything) == had
+    assert new.explain(set(), everything) == had
+    assert new.explain(everything, everything - {301}) is None
+    assert new.explain(had - {300}, set()) is None
 
 
 def test_sums_that_nothing_explains_are_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,7 +299,7 @@ def test_sums_that_nothing_explains_are_cheap(monkeypatch: pytest.MonkeyPatch) -
     looked_at: list[int] = []
     share = cursors._share
     monkeypatch.setattr(cursors, "_share", lambda thread: looked_at.append(thread) or share(thread))
-    cursor = cursors.Cursor(None, cursors.total(range(5000)))
+    long = cursor(set(range(5000)), 5000 + cursors.NEWEST)
     looked_at.clear()
-    assert cursor.explain(set(range(3, 203)), range(100, 200)) is None
+    assert long.explain(set(range(3, 203)), {*range(100, 200)}) is None
     assert len(looked_at) <= 500
