@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from flask import Flask
 from huey import Huey, MemoryHuey, RedisHuey, SqliteHuey, crontab
 from huey.constants import EmptyData
+from huey.registry import Message
+from huey.serializer import Serializer
 from huey.storage import FileStorage, MemoryStorage, SqliteStorage
 
 from .background import Background
@@ -44,6 +48,24 @@ BEAT = 20
 SEEN = "nursecare-chat-worker"
 
 
+class JsonSerializer(Serializer):
+    """A task as its name and ids. Huey's own are pickles: whoever can write into the queue runs code as the worker."""
+
+    def _serialize(self, data: Any) -> bytes:
+        if not isinstance(data, Message):
+            return b"null"  # what became of a task that failed; nobody asks, the database says
+        eta = data.eta and data.eta.isoformat()
+        return json.dumps({"id": data.id, "name": data.name, "eta": eta, "args": data.args}).encode()
+
+    def _deserialize(self, data: bytes) -> Message:
+        """
+        :raises ValueError, TypeError, KeyError: if that is no task of ours; Huey logs it and takes the next.
+        """
+        found = json.loads(bytes(data))
+        eta = found["eta"] and datetime.fromisoformat(found["eta"])
+        return Message(id=str(found["id"]), name=str(found["name"]), eta=eta, args=tuple(found["args"]))
+
+
 def make_huey(url: str, instance_path: str) -> Huey:
     """The queue that ``CHAT_QUEUE_URL`` names; nothing is opened yet.
 
@@ -56,9 +78,9 @@ def make_huey(url: str, instance_path: str) -> Huey:
         return MemoryHuey(QUEUE, immediate=True)
     if parts.scheme == "sqlite":
         path = Path(instance_path, parts.path.removeprefix("/") or "chat-queue.db")
-        return SqliteHuey(QUEUE, filename=str(path), create_tables=False)
+        return SqliteHuey(QUEUE, filename=str(path), create_tables=False, serializer=JsonSerializer())
     pool = make_pool("CHAT_QUEUE_URL", url, **TIMEOUTS)
-    return RedisHuey(QUEUE, connection_pool=pool, read_timeout=BLOCKING_POP)
+    return RedisHuey(QUEUE, connection_pool=pool, read_timeout=BLOCKING_POP, serializer=JsonSerializer())
 
 
 class _Registration:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import time
 from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,6 +147,30 @@ def test_nothing_that_was_said_is_in_the_queue(bench: Workbench) -> None:
         raw += [storage.conn.dump(key) for key in storage.conn.scan_iter()]
     assert any(b"close_chat_and_purge_media" in part for part in raw)
     assert not any(CANARY.encode() in part for part in raw)
+
+
+class Intruder:
+    """What runs code where it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+def test_what_others_write_into_the_queue(bench: Workbench, worker: Callable[..., Process], tmp_path: Path) -> None:
+    """C4, C36: no code comes that way, and what is no task of ours stops no worker."""
+    storage, folder = bench.state.tasks.huey.storage, tmp_path / "intruded"
+    bench.state.tasks.prepare()
+    for data in (pickle.dumps(Intruder(folder)), b"", b"{}", b'{"id": 1, "name": "os.mkdir", "eta": null, "args": [""]}'):
+        storage.enqueue(data)
+        storage.add_to_schedule(data, datetime(2020, 1, 1))
+    process = worker(bench)
+    wait_settled(bench, close_some(bench, 3), process)
+    eventually(lambda: bench.state.tasks.pending() == 0, process)
+    assert "Error reading from queue" in process.output
+    assert not folder.exists()
 
 
 def test_a_workers_sign_of_life(bench: Workbench, worker: Callable[..., Process]) -> None:
