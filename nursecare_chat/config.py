@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import re
@@ -124,6 +125,12 @@ def _storage_url(value: Any) -> str:
     return text
 
 
+def _metrics(value: Any) -> bool:
+    if (on := parse_bool(value)) and importlib.util.find_spec("prometheus_client") is None:
+        raise _Bad("off; with prometheus-client (pip install 'nursecare-chat[metrics]') also on")
+    return on
+
+
 def _text(value: Any) -> str:
     return str(value)
 
@@ -157,7 +164,7 @@ _KEYS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "CHAT_STREAM_HANDOFF": (True, parse_bool),
     "CHAT_IDLE_CLOSE_MINUTES": ("off", _COUNT_OR_OFF),
     "CHAT_MAX_AGE_DAYS": ("off", _COUNT_OR_OFF),
-    "CHAT_METRICS": (False, parse_bool),
+    "CHAT_METRICS": (False, _metrics),
     "CHAT_METRICS_TOKEN": ("", _text),
 }
 SECRETS = frozenset(

@@ -19,7 +19,7 @@ from .background import Background
 from .cli import chat_cli
 from .clock import Clock
 from .errors import ConfigurationError
-from .metrics import Metrics
+from .metrics import make_metrics
 from .models import ChatModels, build_models
 from .policy import ChatThreadPolicy, bind
 from .rates import Rates
@@ -33,6 +33,7 @@ from .service.images import Images
 from .service.inboxes import Inboxes
 from .service.log import Log
 from .service.messages import Messages, Posted
+from .service.postgres import require_driver
 from .service.purges import Purges
 from .service.receipts import Receipts
 from .service.sealing import Sealing
@@ -94,6 +95,7 @@ class Chat:
         if KEY in app.extensions:
             raise ConfigurationError("chat.init_app was called twice for one application; call it once.")
 
+        require_driver(app.config.get("SQLALCHEMY_DATABASE_URI"))
         enabled, config = configuration.load(app.config)
         models = build_models(db, user_model, request_model)
         bound = bind(policy, user_key=_attribute(user_model, models), request_client=request_client)
@@ -205,7 +207,7 @@ def _assemble(
 
     options = {**getattr(db, "_engine_options", {}), **app.config.get("SQLALCHEMY_ENGINE_OPTIONS", {})}
     database = Database(host_engine, options)
-    metrics, emit = Metrics(), emitter(app)
+    metrics, emit = make_metrics(), emitter(app)
     rates, doorbell = _transport(config)
     access = Access(policy, models, database, metrics)
     tasks = Tasks(app, huey, config.queue_url, lambda: purges, lambda: expiry)

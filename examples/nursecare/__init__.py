@@ -45,11 +45,11 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         level=os.environ.get("NURSECARE_LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
 
+    chat.init_app(app, db=db, user_model=User, request_model=ServiceRequest)  # first: it says which driver is missing
     db.init_app(app)
     migrate.init_app(app, db, directory=str(HERE / "migrations"))
     login_manager.init_app(app)
     login_manager.login_view = "pages.login"
-    chat.init_app(app, db=db, user_model=User, request_model=ServiceRequest)
 
     app.register_blueprint(pages)
     app.register_blueprint(api_docs)

@@ -57,7 +57,14 @@ class Access:
         self._metrics = metrics
 
     def user_id(self, user: Any) -> Any:
-        return self.policy.user_id(user)
+        """
+        :raises Forbidden: if the policy raises.
+        """
+        try:
+            return self.policy.user_id(user)
+        except Exception as error:
+            self._failed("user_id", error)
+            raise Forbidden() from None
 
     def is_admin(self, user: Any) -> bool:
         """As the policy says; one that raises denies."""

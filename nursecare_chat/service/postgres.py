@@ -17,6 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
+from ..errors import ConfigurationError
 from . import gevent_wait
 from .gevent_wait import Waiter
 
@@ -46,6 +47,24 @@ NETWORK = {
     "tcp_user_timeout": 15_000,
 }
 """Seconds, and milliseconds for the last: a machine that is gone is noticed. libpq's own defaults are two hours."""
+
+
+def require_driver(url: Any) -> None:
+    """
+    :param url: the host's ``SQLALCHEMY_DATABASE_URI``, if it has one.
+    :raises ConfigurationError: if it is PostgreSQL's and its driver is not installed.
+    """
+    try:
+        parsed = sa.make_url(url or "sqlite://")
+        if parsed.get_backend_name() == "postgresql":
+            parsed.get_dialect().import_dbapi()
+    except sa.exc.ArgumentError:  # the host's own to tell
+        return
+    except ImportError as error:
+        raise ConfigurationError(
+            f"SQLALCHEMY_DATABASE_URI is {parsed.drivername}://…, and {error.name} is missing:"
+            " pip install 'nursecare-chat[postgres]', for postgresql+psycopg://…"
+        ) from None
 
 
 def own_engine(host: Engine, options: dict[str, Any]) -> Engine:

@@ -39,7 +39,7 @@ def retry(milliseconds: int) -> bytes:
 
 def retry_with_jitter() -> bytes:
     """One to three seconds, so that a restart does not bring everybody back in the same instant."""
-    return retry(random.randint(1000, 3000))
+    return retry(random.randint(1000, 3000))  # nosec B311 # spreads people out; nobody gains by guessing it
 
 
 def message_created(thread: int, message: dict[str, Any], numbered: bool = True) -> bytes:

@@ -144,7 +144,7 @@ class RedisDoorbell:
                 finally:
                     connection.disconnect()
                 if failed:
-                    time.sleep(PAUSE * random.uniform(0.5, 1.5))
+                    time.sleep(PAUSE * random.uniform(0.5, 1.5))  # nosec B311 # spreads processes out
         finally:
             with self._lock:
                 if self._waker is waker:

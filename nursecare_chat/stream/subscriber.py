@@ -63,7 +63,7 @@ class Stream:
         return self._taken(news.entries), news.entries[-1].seq >= news.head.last_seq
 
     def _news(self, reader: LogReader) -> News | None:
-        assert self.thread is not None
+        assert self.thread is not None  # nosec B101 # says a type; a stream of a thread has one
         return reader.news({self.thread: self.position})[0].get(self.thread)
 
     def _taken(self, entries: list[Entry]) -> Iterator[bytes]:

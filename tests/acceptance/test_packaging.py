@@ -43,6 +43,21 @@ def load(user_id):
     return db.session.get(User, int(user_id))
 """
 
+VISIT = """
+from host import ServiceRequest, User, app, db
+
+with app.app_context():
+    db.session.add_all([User(id=1), ServiceRequest(id=1, client_id=1)]); db.session.commit()
+client = app.test_client()
+with client.session_transaction() as session:
+    session.update(_user_id="1", _fresh=True)
+print("opened", client.post("/api/requests/1/chat/open").get_json())
+thread = "/api/chat/threads/1"
+print("said", client.post(thread + "/messages", json={"type": "text", "text": "hello"}).get_json()["seq"])
+print(client.patch(thread + "/close").get_json()["status"])
+print(client.get(thread + "/stream?lastEventId=0").text)
+"""
+
 
 def tracked(folder: Path) -> Path:
     """A copy of what a clone would have."""
@@ -72,7 +87,10 @@ def test_wheel_has_the_migrations_and_nothing_of_the_tests(wheel: Path) -> None:
 
 
 def test_the_readmes_installation(wheel: Path, tmp_path: Path) -> None:
-    """C1, C6: its ten lines, on a host with a history of its own, with the wheel installed in a fresh environment."""
+    """C1, C6: its ten lines, on a host with a history of its own, with the wheel installed in a fresh environment.
+
+    Without any extra it is enough for a chat on SQLite, from its opening to its receipt.
+    """
     readme = (ROOT / "README.md").read_text()
     install, *_ = re.findall(r"```python\n(.*?)```", readme, re.S)
     assert len(install.strip().splitlines()) <= 10
@@ -100,18 +118,13 @@ def test_the_readmes_installation(wheel: Path, tmp_path: Path) -> None:
         flask(*command.split())
     assert "No new upgrade operations detected" in flask("db", "check")
     assert "nursecare_chat.open_thread" in flask("routes")
-    host.write_text(
-        host.read_text()
-        + """
-with app.app_context():
-    db.session.add_all([User(id=1), ServiceRequest(id=1, client_id=1)]); db.session.commit()
-client = app.test_client()
-with client.session_transaction() as session:
-    session.update(_user_id="1", _fresh=True)
-print("opened", client.post("/api/requests/1/chat/open").get_json())
-"""
-    )
+    (tmp_path / "visit.py").write_text(VISIT)
     done = subprocess.run(
-        [str(python), "host.py"], cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "CHAT_ENABLED": "1"}
+        [str(python), "visit.py"], cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "CHAT_ENABLED": "1"}
     )
-    assert "opened {'threadId': 1, 'status': 'open'}" in done.stdout, done.stderr
+    assert "opened {'threadId': 1, 'status': 'open'}\nsaid 1\nclosed\n" in done.stdout, done.stderr
+    assert re.findall(r"^event: (\w+)", done.stdout, re.M) == ["MessageCreated", "ThreadClosed"]
+    flask("chat", "purge")
+    receipt = flask("chat", "receipt", "1")
+    assert '"state": "settled"' in receipt
+    assert '"rowsRedacted": 1' in receipt

@@ -91,21 +91,22 @@ def test_what_goes_through_redis(make_bench: Callable[..., Workbench], own_redis
 
 @pytest.mark.parametrize("host", ["reference", "foreign-postgresql"])
 def test_processes_ring_each_other(start: Callable[..., Live], monkeypatch: Any, host: str) -> None:
-    """C31, C30, C34: what is posted, closed and logged out in one process is seen in the other."""
+    """C31, C30, C34, C46: what is posted, closed and logged out in one process is seen in the other."""
     live = start(host)
     thread = live.new_thread()
     eventually(lambda: len(live.server.workers()) == 2, live.server)
-    mine, theirs = [], []
+    mine, theirs, inboxes = [], [], []
     for worker in live.server.workers():
         with live.served_by(worker):
             for who, readers in (("client", mine), ("admin", theirs)):
                 readers.append(live.login(who).listen(thread, "0").wait_open())
+            inboxes.append(live.login("admin").follow().wait_open())
     client, admin = live.login("client"), live.login("admin")
     for number in range(10):
         assert client.say(thread, str(number)).status_code == 200
     all_see([*mine, *theirs], 10)
     admin.http.post("/logout", json={})
-    for reader in theirs:
+    for reader in [*theirs, *inboxes]:
         reader.wait_end(5)
     client.close(thread)
     for reader in mine:
