@@ -45,7 +45,8 @@ class Killed(BaseException):
 class World:
     """
     :ivar now: seconds since the story began; a database's or machine's clock never moves them.
-    :ivar steps: of all stories so far; :ivar unfinished: whether one is under way, or broke off.
+    :ivar steps: of all stories so far; :ivar stepped: called after each.
+    :ivar unfinished: whether a story is under way, or broke off.
     """
 
     def __init__(self, bench: Workbench) -> None:
@@ -54,6 +55,7 @@ class World:
         self.people: dict[str, Api] = {}
         self._began = datetime.now(UTC)
         self.steps = 0
+        self.stepped: Callable[[], None] = lambda: None
         self.unfinished = False
         self._refusing = self._dead = False
         self._killed_at: int | None = None
@@ -80,6 +82,11 @@ class World:
     def begin(self) -> None:
         """A story begins."""
         self.now, self._began = 0, datetime.now(UTC) + AHEAD
+
+    def step(self) -> None:
+        """One more that went well."""
+        self.steps += 1
+        self.stepped()
 
     def wipe(self) -> None:
         """After a story that broke off: nothing of it is left."""
