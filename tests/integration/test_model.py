@@ -1,4 +1,4 @@
-"""Stories that hypothesis makes up, against a model of the chat; ``python -m tests.support.model_run`` tells long ones."""
+"""Stories that hypothesis makes up, against a model of the chat; ``tests.support.model_run`` tells more of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A chat in a hundred lines: what must come of whatever anybody does (contract C10, C17 to C40). Seconds since the story began."""
+"""A chat in a hundred lines: what must come of whatever anybody does (contract C10, C17 to C40). Times in seconds."""
 
 from __future__ import annotations
 

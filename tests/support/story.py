@@ -1,275 +1,60 @@
-"""Stories that hypothesis makes up: people, workers, crashes and time, in any order, each step against the model."""
+"""Stories about closed chats: workers that come, are killed, sleep and fail, at any time; and how every story ends."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
-from functools import wraps
-from typing import Any
+from typing import NamedTuple
 
 import hypothesis.strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
-from .model import ADMINS, LEASE, TTL, Message, Thread, Upload
-from .pictures import picture
-from .witness import CLOSED, OPENED, SAID, Request, Witness
-from .world import IN_STORAGE, World, unavailable
+from .model import LEASE, Purge, Thread
+from .story_people import MOST, WHO, People, step
+from .witness import Request
+from .world import IN_STORAGE, unavailable
 
-PNG = picture("image/png", (2, 1))
-WHO = st.sampled_from(["client", "admin", "admin2", "client2", "nurse"])
-NETWORK = st.sampled_from(["fine", "fine", "lost", "refused"])
-"""Whether the answer comes, is lost on its way, or the database refuses the commit."""
-
-KEY = st.sampled_from([None, "a", "b", "c"])
-BODY = st.sampled_from([("text", "Hello"), ("text", "\u2028 \U0001f9d1\n\nevent: x"), ("location", 52.5, -13.25), ("location", 0.0, 0.0)])
-POSITION = st.integers(0, 9).map(str) | st.sampled_from(["x", "-1", "99999999999999999999", None])
 SECONDS = st.sampled_from([1, 4, 5, 25, 29, 30, 59, 60, 61, 119, 120, 300, 899, 900, 1200])
-TROUBLE = st.sampled_from(["none", "none", "killed", "fails", "refuses"])
-PLACE = st.sampled_from([*IN_STORAGE, 1, 2, 3, 4, 5])
-"""A call of the storage, or a commit, at which a worker is killed."""
-
-ASLEEP = st.sampled_from([0, 30, LEASE - 1, LEASE, LEASE + 30])
-MOST = 4
-"""Requests in a story."""
 
 
-def step(**strategies: Any) -> Callable[[Callable[..., Any]], Any]:
-    """A rule whose runs are counted."""
+class Visit(NamedTuple):
+    """Of a worker.
 
-    def make(function: Callable[..., Any]) -> Any:
-        @wraps(function)
-        def counted(self: Story, **given: Any) -> Any:
-            try:
-                result = function(self, **given)
-            except BaseException:
-                self.broken = True
-                raise
-            if not self.ending:
-                self.world.step()
-            return result
-
-        return rule(**strategies)(counted)
-
-    return make
-
-
-class AnyStep:
-    """In place of hypothesis' swarms, which leave out half of the rules: without a close there is not much to see."""
-
-    def is_enabled(self, name: str) -> bool:
-        return True
-
-
-class Story(RuleBasedStateMachine):
-    """
-    :param varied: leave out some rules in each story, and so go far with the others.
+    :ivar which: of the chats that are not settled yet; :ivar sweeps: and whether it looks for others that are due, too.
+    :ivar when: now, or at the moment from which the purge may be attempted again, or a second before.
+    :ivar how: what becomes of it, at ``place``: a call of the storage, or the commit that it does not live to see.
     """
 
-    requests, threads, uploads = Bundle("requests"), Bundle("threads"), Bundle("uploads")
+    which: int
+    sweeps: bool
+    process: int
+    when: str
+    how: str
+    place: str | int
 
-    def __init__(self, world: World, varied: bool = False) -> None:
-        super().__init__()
-        if not varied:
-            self._rules_strategy.enabled_rules_strategy = st.just(AnyStep())
-        self.world = world
-        if world.unfinished:
-            world.wipe()
-        world.unfinished = True
-        world.begin()
-        self.broken = self.ending = False
-        self.witness = Witness(world)
-        self.touched: set[Thread] = set()
 
-    # -- people --------------------------------------------------------------------------------------------------
+VISIT = st.builds(
+    Visit,
+    st.integers(0, MOST - 1),
+    st.booleans(),
+    st.integers(0, 1),
+    st.sampled_from(["now", "now", "just then", "just then", "just before"]),
+    st.sampled_from(["well", "well", "killed", "killed", "fails", "refused"]),
+    st.sampled_from([*IN_STORAGE, 1, 2, 3, 4, 5]),
+)
+SLEEP = st.sampled_from([0, 30, LEASE - 1, LEASE, LEASE + 30])
 
-    def _call(self, network: str, who: str, method: str, path: str, **options: Any) -> Any:
-        """The answer; of what was lost, that of the second try."""
-        with self.world.refusing(network == "refused"):
-            response = self.world.people[who].call(method, path, **options)
-        return self.world.people[who].call(method, path, **options) if network == "lost" else response
 
-    @initialize(target=threads)
-    def first_chat(self) -> Any:
-        return self._open(self._new_request("client"), "client", "fine")
-
-    @precondition(lambda self: len(self.witness.requests) < MOST)
-    @step(target=requests, client=st.sampled_from(["client", "client2"]))
-    def new_request(self, client: str) -> Request:
-        return self._new_request(client)
-
-    def _new_request(self, client: str) -> Request:
-        self.witness.requests.append(Request(self.world.new_request(client), client))
-        return self.witness.requests[-1]
-
-    @step(target=threads, request=requests, who=WHO, network=NETWORK)
-    def open(self, request: Request, who: str, network: str) -> Any:
-        return self._open(request, who, network)
-
-    def _open(self, request: Request, who: str, network: str) -> Any:
-        """C17, C18."""
-        response = self._call(network, who, "POST", f"/api/requests/{request.id}/chat/open")
-        thread = request.thread
-        if who != request.client and who not in ADMINS:
-            self.witness.expect(response, 403)
-            return multiple()
-        if network == "refused" and (thread is None or (who in ADMINS and thread.admin is None and not thread.purge)):
-            self.witness.expect(response, 503)
-            return multiple()
-        answer = self.witness.expect(response, 200)
-        if thread is None:
-            thread = request.thread = Thread(answer["threadId"], request.client)
-            assert all(thread.id > other.id for other in self.witness.threads)
-            self.witness.threads.append(thread)
-            self.witness.log.append((OPENED, thread, 0))
-        thread.claim(who)
-        assert answer == {"threadId": thread.id, "status": "closed" if thread.purge else "open"}
-        self.touched.add(thread)
-        return thread
-
-    @step(thread=threads, who=WHO, body=BODY, key=KEY, network=NETWORK)
-    def post(self, thread: Thread, who: str, body: tuple[Any, ...], key: str | None, network: str) -> None:
-        names = {"text": ("text",), "location": ("lat", "lng")}[body[0]]
-        self._post(thread, who, body, key, network, dict(zip(names, body[1:], strict=True)))
-
-    @step(upload=uploads, who=WHO, key=KEY, network=NETWORK, elsewhere=st.none() | st.none() | threads)
-    def post_photo(self, upload: Upload, who: str, key: str | None, network: str, elsewhere: Thread | None) -> None:
-        thread = elsewhere or self._of(upload)
-        self._post(thread, who, ("image", upload.path), key, network, {"mediaPath": upload.path})
-
-    def _of(self, upload: Upload) -> Thread:
-        return next(one for one in self.witness.threads if upload in one.uploads)
-
-    def _post(
-        self, thread: Thread, who: str, body: tuple[Any, ...], key: str | None, network: str, json: dict[str, Any]
-    ) -> None:
-        """C21 to C23, C25."""
-        json = {"type": body[0], **json, **({"clientMessageId": key} if key else {})}
-        if network == "lost" and key is None:
-            network = "fine"  # nobody could know what a second one is
-        response = self._call(network, who, "POST", f"/api/chat/threads/{thread.id}/messages", json=json)
-        before = len(thread.messages)
-        said = (deepcopy(thread) if network == "refused" else thread).post(who, body, key, self.world.now)
-        if thread in self.witness.gone or isinstance(said, int):
-            self.witness.expect(response, self.witness.status(thread, said if isinstance(said, int) else 403))
-        elif network == "refused":
-            self.witness.expect(response, 503)
-        else:
-            self._posted(thread, said, self.witness.expect(response, 200), len(thread.messages) > before)
-        self.touched.add(thread)
-
-    def _posted(self, thread: Thread, said: Message, answer: dict[str, Any], new: bool) -> None:
-        if new:
-            self.witness.log.append((SAID, thread, said.seq))
-        assert answer["seq"] == said.seq
-        assert self.witness.seen.ids.setdefault(said, answer["id"]) == answer["id"]
-        assert ("media_url" in answer) == (said.body[0] == "image")
-
-    @step(target=uploads, thread=threads, who=WHO)
-    def issue(self, thread: Thread, who: str) -> Any:
-        """C24."""
-        wanted = self.witness.status(thread, thread.issue(who, self.world.now))
-        json = {"contentType": "image/png", "size": len(PNG)}
-        response = self._call("fine", who, "POST", f"/api/chat/threads/{thread.id}/uploads", json=json)
-        answer = self.witness.expect(response, wanted)
-        if wanted != 200:
-            return multiple()
-        until = self.world.now + TTL
-        thread.uploads.append(Upload(answer["mediaPath"], who, until))
-        self.witness.addresses[thread.uploads[-1]] = (answer, until)
-        return thread.uploads[-1]
-
-    @step(upload=uploads)
-    def put(self, upload: Upload) -> None:
-        """C24, C39: once, for as long as it is good, whatever became of the chat. What was erased can come once more."""
-        thread, (issued, until) = self._of(upload), self.witness.addresses[upload]
-        response = self._call("fine", "nurse", "PUT", issued["uploadUrl"], data=PNG, headers=issued["headers"])
-        again = thread.purge is not None and thread.purge.erased is not False
-        if self.world.now >= until:
-            wanted = {403}
-        elif upload.put:
-            wanted = {201, 409} if again else {409}
-        else:
-            wanted = {201}
-        assert response.status_code in wanted, (response.status_code, wanted)
-        upload.put = upload.put or response.status_code == 201
-
-    @precondition(lambda self: len(self.witness.log) > 3)
-    @step(thread=threads, who=WHO, network=NETWORK)
-    def close(self, thread: Thread, who: str, network: str) -> None:
-        """C26."""
-        response = self._call(network, who, "PATCH", f"/api/chat/threads/{thread.id}/close")
-        if network == "refused" and thread.may(who) and thread not in self.witness.gone:
-            self.witness.expect(response, 503)
-            return
-        self._closed(thread, who, response)
-
-    def _closed(self, thread: Thread, who: str, response: Any) -> None:
-        answer = self.witness.expect_of(thread, who, response)
-        if answer is not None:
-            assert answer["status"] == "closed"
-            assert self.witness.seen.times.setdefault(thread, answer["closed_at"]) == answer["closed_at"]
-            if thread.close(self.world.now):
-                self.witness.log.append((CLOSED, thread, 0))
-        self.touched.add(thread)
-
-    # -- what they see -------------------------------------------------------------------------------------------
-
-    @step(thread=threads, who=WHO, limit=st.integers(1, 3), way=st.sampled_from(["cursor", "after"]), busy=st.booleans())
-    def page(self, thread: Thread, who: str, limit: int, way: str, busy: bool) -> None:
-        """C19: each once, even while others post."""
-        there, shown, place = list(thread.messages), [], {"after": "0"} if way == "after" else {}
-        while place is not None:
-            response = self.world.people[who].messages(thread.id, limit=limit, **place)
-            answer = self.witness.expect_of(thread, who, response)
-            if answer is None:
-                return
-            following = answer["nextAfter" if way == "after" else "nextCursor"]
-            place = None if following is None else {way: following}
-            shown = shown + answer["messages"] if way == "after" else answer["messages"] + shown
-            assert len(answer["messages"]) == limit or place is None
-            if busy and thread.purge is None and len(shown) < 10:
-                self._post(thread, thread.client, ("text", "meanwhile"), None, "fine", {"text": "meanwhile"})
-        count = max(len(there), len(shown)) if way == "after" else len(there)
-        self.witness.messages(thread, who, shown, thread.messages[:count])
-
-    @step(thread=threads, who=WHO, position=POSITION | st.integers(-2, 2))
-    def follow(self, thread: Thread, who: str, position: str | int | None) -> None:
-        """C30, C32: from anywhere; a number is counted from the end."""
-        if isinstance(position, int):
-            position = str(max(0, len(thread.messages) + position))
-        self.witness.stream(thread, who, position)
-
-    @step(who=WHO, garbage=st.sampled_from([False, False, False, True]))
-    def follow_inbox(self, who: str, garbage: bool) -> None:
-        self.witness.inbox_stream(who, garbage)
-
-    @step(who=WHO, status=st.sampled_from([None, "open", "closed"]))
-    def list_inbox(self, who: str, status: str | None) -> None:
-        self.witness.inbox(who, status)
-
-    @step(thread=threads, who=WHO)
-    def read_receipt(self, thread: Thread, who: str) -> None:
-        self.witness.receipt(thread, who)
-
-    @precondition(lambda self: self.witness.seen.photos)
-    @step()
-    def look_at_photos(self) -> None:
-        """C20, C37: under the addresses that were told first."""
-        for thread in self.witness.threads:
-            self.witness.photos(thread)
-
-    # -- workers, and time ---------------------------------------------------------------------------------------
-
+class Story(People):
+    @precondition(lambda self: self._unsettled() or self.witness.addresses)
     @rule(seconds=SECONDS)
     def wait(self, seconds: int) -> None:
         self.world.now += seconds
 
-    def _due(self) -> list[Thread]:
-        return [one for one in self.witness.threads if one.purge and one.purge.free(self.world.now)]
+    def _unsettled(self) -> list[tuple[Thread, Purge]]:
+        return [(one, one.purge) for one in self.witness.threads if one.purge and one.purge.state != "settled"]
 
-    def _one_due(self, which: int) -> Thread:
-        due = self._due()
-        return due[which % len(due)]
+    def _due(self) -> list[Thread]:
+        return [one for one, purge in self._unsettled() if purge.free(self.world.now)]
 
     def _done(self, thread: Thread, found: bool) -> None:
         assert thread.purge is not None
@@ -277,32 +62,46 @@ class Story(RuleBasedStateMachine):
         self.witness.erased(thread)
         self.touched.add(thread)
 
-    @precondition(lambda self: any(one.purge and one.purge.state != "settled" for one in self.witness.threads))
-    @step(thread=st.none() | threads, process=st.integers(0, 1), trouble=TROUBLE, place=PLACE)
-    def work(self, thread: Thread | None, process: int, trouble: str, place: str | int) -> None:
+    @precondition(lambda self: self._unsettled())
+    @step(visit=VISIT)
+    def work(self, visit: Visit) -> None:
+        self._visit(visit)
+
+    @precondition(lambda self: self._unsettled())
+    @step(visits=st.lists(VISIT, min_size=2, max_size=5))
+    def work_on(self, visits: list[Visit]) -> None:
+        for visit in visits:
+            if self._unsettled():
+                self._visit(visit)
+
+    def _visit(self, visit: Visit) -> None:
         """C36 to C39: a worker sweeps, or is asked to look at one thread."""
-        due = [one for one in self._due() if thread in (None, one)]
-        if len(due) != 1 or (isinstance(place, int) and (thread is None or trouble != "killed")):
-            trouble = "none"
+        thread, purge = self._unsettled()[visit.which % len(self._unsettled())]
+        if visit.when != "now":
+            free = max(purge.due, purge.leased) - (visit.when == "just before")
+            self.world.now = max(self.world.now, free)
+        due = [one for one in self._due() if visit.sweeps or one is thread]
+        by_commit = isinstance(visit.place, int)
+        alone = len(due) == 1 and not (by_commit and (visit.sweeps or visit.how != "killed"))
+        how = visit.how if alone else "well"
         found = {one: bool(self.witness.in_storage(one)) for one in due}
         reached: list[str] = []
 
         def at(call: str, progress: Callable[[int], None]) -> None:
-            if call == place and trouble != "none":
+            if call == visit.place and how != "well":
                 reached.append(call)
-                if trouble == "killed":
+                if how == "killed":
                     self.world.kill()
-                raise unavailable(trouble == "refuses")
+                raise unavailable(how == "refused")
 
-        commit = place if isinstance(place, int) and trouble == "killed" else None
-        result = self.world.work(process, thread and thread.id, at, commit)
+        commit = visit.place if isinstance(visit.place, int) and how == "killed" else None
+        result = self.world.work(visit.process, None if visit.sweeps else thread.id, at, commit)
         if result is None:
-            assert due[0].purge is not None
-            if place != 1:
-                due[0].purge.killed(self.world.now)
+            if visit.place != 1:  # else it died before it had the lease
+                _purge(due[0]).killed(self.world.now)
         elif reached:
-            assert (result, due[0].purge is not None) == (0, True)
-            due[0].purge.failed(self.world.now, trouble == "refuses")
+            assert result == 0
+            _purge(due[0]).failed(self.world.now, how == "refused")
         else:
             assert result == len(due), (result, due)
             for one in due:
@@ -310,10 +109,10 @@ class Story(RuleBasedStateMachine):
         self.touched.update(due)
 
     @precondition(lambda self: self._due())
-    @step(which=st.integers(0, MOST - 1), process=st.integers(0, 1), sleeps=ASLEEP)
+    @step(which=st.integers(0, MOST - 1), process=st.integers(0, 1), sleeps=SLEEP)
     def two_workers(self, which: int, process: int, sleeps: int) -> None:
         """C36: one comes while the other is in the middle of it, and takes it over once that one slept too long."""
-        thread = self._one_due(which)
+        thread = self._due()[which % len(self._due())]
         results, began, found = [], self.world.now, bool(self.witness.in_storage(thread))
 
         def at(call: str, progress: Callable[[int], None]) -> None:
@@ -324,15 +123,15 @@ class Story(RuleBasedStateMachine):
         results.append(self.world.work(process, thread.id, at))
         over = sleeps >= LEASE
         assert results == [int(over), int(not over)]
-        if over and thread.purge is not None:
-            thread.purge.killed(began)
+        if over:
+            _purge(thread).killed(began)
         self._done(thread, found)
 
     @precondition(lambda self: self._due())
     @step(which=st.integers(0, MOST - 1), process=st.integers(0, 1))
     def much_to_delete(self, which: int, process: int) -> None:
         """C36: who is at work renews the lease, and nobody else gets it however long that takes."""
-        thread = self._one_due(which)
+        thread = self._due()[which % len(self._due())]
         found = bool(self.witness.in_storage(thread))
 
         def at(call: str, progress: Callable[[int], None]) -> None:
@@ -344,7 +143,7 @@ class Story(RuleBasedStateMachine):
         assert self.world.work(process, thread.id, at) == 1
         self._done(thread, found)
 
-    @step(how=st.sampled_from(["restart", "switched off"]), thread=threads, who=WHO)
+    @step(how=st.sampled_from(["restart", "switched off"]), thread=People.threads, who=WHO)
     def operate(self, how: str, thread: Thread, who: str) -> None:
         """A process begins anew; or C7, C11: 501 from every route, and erasing goes on."""
         if how == "restart":
@@ -360,7 +159,8 @@ class Story(RuleBasedStateMachine):
         for one, found in due.items():
             self._done(one, found)
 
-    @step(request=requests)
+    @precondition(lambda self: any(one.purge for one in self.witness.threads))
+    @step(request=People.requests)
     def forget(self, request: Request) -> None:
         """C9: once it is settled, and not before."""
         thread = request.thread
@@ -384,6 +184,26 @@ class Story(RuleBasedStateMachine):
             raise
         self.touched.clear()
 
+    def _ending(self) -> None:
+        """At least once a story: a worker dies, others come too early, one fails, and one has another beside it."""
+        for when, how, place in (
+            ("just then", "killed", "delete_prefix"),
+            ("now", "well", 1),
+            ("just before", "well", 1),
+            ("just then", "fails", "listing"),
+            ("just before", "well", 1),
+        ):
+            self._visit(Visit(0, False, 0, when, how, place))
+        self._hurry()
+        self.much_to_delete(which=0, process=0)
+        self._hurry()
+        if self._due():
+            self.two_workers(which=0, process=1, sleeps=LEASE - 1)
+
+    def _hurry(self) -> None:
+        """To when all is due."""
+        self.world.now = max([self.world.now, *(max(one.due, one.leased) for _, one in self._unsettled())])
+
     def teardown(self) -> None:
         """Everything is closed, erased, settled and forgotten at last; nothing of it is to be had by any way."""
         if self.broken:
@@ -391,13 +211,18 @@ class Story(RuleBasedStateMachine):
         self.ending = True
         for thread in self.witness.threads:
             if thread not in self.witness.gone:
-                self._closed(thread, thread.client, self._call("fine", thread.client, "PATCH", f"/api/chat/threads/{thread.id}/close"))
+                self._closed(
+                    thread,
+                    thread.client,
+                    self._call("fine", thread.client, "PATCH", f"/api/chat/threads/{thread.id}/close"),
+                )
+        if self._unsettled():
+            self._ending()
         for _ in range(4):
-            waiting = [one.purge for one in self.witness.threads if one.purge and one.purge.state != "settled"]
-            if not waiting:
+            if not self._unsettled():
                 break
-            self.world.now = max([self.world.now, *(max(one.due, one.leased) for one in waiting)])
-            self.work(thread=None, process=0, trouble="none", place=1)
+            self._hurry()
+            self._visit(Visit(0, True, 0, "now", "well", 1))
         for thread in self.witness.threads:
             assert thread.purge is not None
             assert thread.purge.state == "settled"
@@ -415,3 +240,8 @@ class Story(RuleBasedStateMachine):
             self.forget(request=request)
         self.as_the_model_has_it()
         self.world.unfinished = False
+
+
+def _purge(thread: Thread) -> Purge:
+    assert thread.purge is not None
+    return thread.purge

@@ -14,6 +14,7 @@ from .sse import Event, parse
 from .world import World
 
 OPENED, SAID, CLOSED = "ThreadOpened", "MessageCreated", "ThreadClosed"
+FIELDS: dict[object, tuple[str, ...]] = {"text": ("text",), "location": ("lat", "lng"), "image": ()}
 REPLAYED = 3000
 """Milliseconds after which a server without threads tells a stream's client to come back."""
 
@@ -93,7 +94,7 @@ class Witness:
             self.seen.photos.setdefault(message, (url, self.world.now + TTL))
         kept = {"seq": message.seq, "type": message.body[0], "sender_id": self.world.ids[message.sender]}
         erased = {**kept, "text": None, "lat": None, "lng": None}
-        full = erased | dict(zip({"text": ["text"], "location": ["lat", "lng"]}.get(str(message.body[0]), []), message.body[1:]))
+        full = erased | dict(zip(FIELDS[message.body[0]], message.body[1:], strict=False))
         if viewer == message.sender and message.key is not None:
             full["clientMessageId"] = message.key
         possible = [erased] * (purge is not None and purge.erased is not False)
@@ -235,7 +236,8 @@ class Witness:
         assert set(owed) <= set(told) <= set(known), (owed, told)
         threads = {thread.id: thread for thread in mine}
         for thread in mine:
-            assert [one for one in told if one[1] == thread.id] == [one for one in known if one[1] == thread.id and one in told]
+            of_it = [one for one in told if one[1] == thread.id]
+            assert of_it == [one for one in known if one in of_it]
         for event in events:
             thread = threads.get(event.json.get("threadId"))
             if event.name == SAID:
