@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 LEASE, TTL, LATE, APART, WAITING = 60, 900, 20 * 60, 60, 5
-DELAYS, STALLED = (5, 30, 60, 120), 300
-ADMINS = ("admin", "admin2")
+DELAYS, STALLED, ADMINS = (5, 30, 60, 120), 300, ("admin", "admin2")
 
 
 @dataclass(eq=False)
@@ -34,7 +33,7 @@ class Purge:
     failures: int = 0
     state: str = "pending"
     erased: bool | None = False  # None: perhaps, for an attempt was broken off
-    empty: int = 0  # looks in a row that found nothing, once no upload could write any more
+    empty: int = 0  # looks in a row that found nothing, after the horizon
 
     def free(self, now: int) -> bool:
         return self.state != "settled" and self.due <= now and self.leased <= now
@@ -86,7 +85,7 @@ class Thread:
         if upload:
             upload.posted, upload.until = True, max(upload.until, now)
         self.claim(who)
-        self.messages.append(Message(len(self.messages) + 1, who, body, key))
+        self.messages += [Message(len(self.messages) + 1, who, body, key)]
         return self.messages[-1]
 
     def issue(self, who: str, now: int) -> int:

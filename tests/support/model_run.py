@@ -84,12 +84,13 @@ def run(database: str, steps: int, seed: int, told: Any) -> None:
     logging.disable(logging.CRITICAL)
     printed = StringIO()
     with world_on(database) as world:
-        world.stepped = lambda: told.put((database, 1, "")) if world.steps <= steps else None
+        world.stepped = lambda: told.put((database, 1, ""))
         number = seed
         try:
             with redirect_stdout(printed):
                 while world.steps < steps:
-                    tell(world, BATCH, number, varied=number % 2 == 1)
+                    stories = min(BATCH, 1 + (steps - world.steps) // STORY)
+                    tell(world, stories, number, varied=number % 4 == 3)
                     number += 1
         except BaseException as error:
             told.put((database, 0, f"{printed.getvalue()}{''.join(traceback.format_exception(error))}seed {number}"))
@@ -109,11 +110,11 @@ def main() -> int:
     forget([TITLE])
     context = mp.get_context("spawn")
     told = context.Queue()
-    workers = [context.Process(target=run, args=(name, each, seed, told)) for name in databases]
+    workers = [context.Process(target=run, args=(name, each, seed, told), daemon=True) for name in databases]
     for worker in workers:
         worker.start()
     done, wrong = dict.fromkeys(databases, 0), []
-    with tqdm(total=each * len(databases), unit="step", smoothing=0) as bar:
+    with tqdm(total=each * len(databases), unit="step", smoothing=0, mininterval=1) as bar:
         while any(worker.is_alive() for worker in workers) or not told.empty():
             try:
                 name, count, error = told.get(timeout=0.5)
