@@ -21,7 +21,6 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
-from tqdm import tqdm
 
 from . import lazy_routes
 from .databases import Databases
@@ -98,6 +97,8 @@ def run(database: str, steps: int, seed: int, told: Any) -> None:
 
 
 def main() -> int:
+    from tqdm import tqdm  # the suite, which tells stories too, is installed without it
+
     parser = argparse.ArgumentParser(prog="python -m tests.support.model_run", description=__doc__)
     parser.add_argument("--steps", type=int, default=50_000, help="of all databases together")
     parser.add_argument("--database", choices=DATABASES, help="this one alone")
