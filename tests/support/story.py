@@ -200,6 +200,17 @@ class Story(People):
         if self._due():
             self.two_workers(which=0, process=1, sleeps=LEASE - 1)
 
+    def _last_words(self, thread: Thread | None) -> None:
+        """At least once a story: a retry, another body under its id, all pages, and the end of the stream."""
+        if thread is None or thread.purge is not None:
+            return
+        for text in ("at last", "at last", "in vain"):
+            self._post(thread, thread.client, ("text", text), "z", "fine", {"text": text})
+        for way in ("cursor", "after"):
+            self.page(thread=thread, who=thread.client, limit=1, way=way, busy=False)
+        for position in (-1, 0, 1):
+            self.follow(thread=thread, who=thread.client, position=position)
+
     def _hurry(self) -> None:
         """To when all is due."""
         self.world.now = max([self.world.now, *(max(one.due, one.leased) for _, one in self._unsettled())])
@@ -209,6 +220,7 @@ class Story(People):
         if self.broken:
             return
         self.ending = True
+        self._last_words(self.witness.threads[-1] if self.witness.threads else None)
         for thread in self.witness.threads:
             if thread not in self.witness.gone:
                 self._closed(

@@ -53,7 +53,7 @@ class Seen:
 class Witness:
     """
     :ivar log: everything that inboxes tell, in order; ``("ThreadOpened", thread, 0)`` and so on.
-    :ivar gone: forgotten threads.
+    :ivar gone: forgotten threads; :ivar addresses: what was answered for an upload, and until when that is good.
     """
 
     def __init__(self, world: World) -> None:
@@ -64,7 +64,6 @@ class Witness:
         self.gone: list[Thread] = []
         self.inboxes: dict[str, Inbox] = {}
         self.addresses: dict[Upload, tuple[dict[str, Any], int]] = {}
-        self.blobs: dict[Thread, int] = {}
         self.seen = Seen()
 
     def status(self, thread: Thread, status: int) -> int:
@@ -152,7 +151,7 @@ class Witness:
             assert self.seen.times.setdefault(thread, shown["closedAt"]) == shown["closedAt"]
 
     def listing(self, thread: Thread) -> None:
-        """C27, as its client has it; C37: once it is erased, nothing in the storage."""
+        """C27, as its client has it."""
         shown = self.expect_of(thread, thread.client, self.world.people[thread.client].thread(thread.id))
         if shown is not None:
             self.listed(thread, shown)
