@@ -201,11 +201,14 @@ class Story(People):
             self.two_workers(which=0, process=1, sleeps=LEASE - 1)
 
     def _last_words(self, thread: Thread | None) -> None:
-        """At least once a story: a retry, another body under its id, all pages, and the end of the stream."""
+        """At least once a story: a retry, another body under its id, both admins, all pages, a stream."""
         if thread is None or thread.purge is not None:
             return
         for text in ("at last", "at last", "in vain"):
             self._post(thread, thread.client, ("text", text), "z", "fine", {"text": text})
+        for who in ("admin2", "admin"):  # the first has it for ever
+            self._post(thread, who, ("text", "yes"), None, "fine", {"text": "yes"})
+        self.as_the_model_has_it()
         for way in ("cursor", "after"):
             self.page(thread=thread, who=thread.client, limit=1, way=way, busy=False)
         for position in (-1, 0, 1):

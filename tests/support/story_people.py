@@ -240,6 +240,7 @@ class People(RuleBasedStateMachine):
             place = None if following is None else {way: following}
             shown = shown + answer["messages"] if way == "after" else answer["messages"] + shown
             assert len(answer["messages"]) == limit or place is None
+            assert len(shown) <= len(thread.messages)
             if busy and thread.purge is None and len(shown) < 10:
                 self._post(thread, thread.client, ("text", "meanwhile"), None, "fine", {"text": "meanwhile"})
         count = max(len(there), len(shown)) if way == "after" else len(there)
