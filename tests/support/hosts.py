@@ -173,15 +173,25 @@ class Workbench:
         self.database = databases.take(host.database, host.application, folder, host.fill)
         self.url, self.path = self.database.url, self.database.path
         keys = {"CHAT_KEYSTORE_URL": f"file://{folder}/chat-keys"} if host.sealed else {}
-        settings = {**TESTING, "CHAT_STORAGE_URL": f"file://{folder}/media", **keys, **(config or {})}
-        self.apps = [host.create_app(self.url, settings) for _ in range(processes)]
-        for app in self.apps:
-            app.instance_path = str(folder)
+        self._settings = {**TESTING, "CHAT_STORAGE_URL": f"file://{folder}/media", **keys, **(config or {})}
+        self.apps = [self._start() for _ in range(processes)]
         self.app = self.apps[0]
         if host.database == "memory":
             host.create_schema(self.app)
         self.state = self.app.extensions["nursecare_chat"]
         self.chat = host.chat
+
+    def _start(self) -> Flask:
+        app = self.host.create_app(self.url, self._settings)
+        app.instance_path = str(self.folder)
+        return app
+
+    def restart(self, number: int) -> None:
+        """One of the processes ends and another one takes its place; who was logged in has to log in anew."""
+        ended = self.apps[number]
+        self.apps[number] = self._start()
+        self.app, self.state = self.apps[0], self.apps[0].extensions["nursecare_chat"]
+        self._dispose(ended)
 
     def login(self, who: str | None) -> Api:
         """A client of ``who``, logged in the way Flask-Login's session has it; ``None`` is nobody."""
@@ -196,16 +206,19 @@ class Workbench:
 
     def close(self) -> None:
         for app in self.apps:
-            state = app.extensions["nursecare_chat"]
-            state.hub._bell.set()  # who waits for the next poll sees that nobody is there, and ends
-            if self.host.database == "postgresql":
-                self._wait_for_threads(app, state)
-            state.database.dispose()
-            with app.app_context():
-                self.host.db.session.remove()
-                for engine in self.host.db.engines.values():
-                    engine.dispose()
+            self._dispose(app)
         self.database.give_back()
+
+    def _dispose(self, app: Flask) -> None:
+        state = app.extensions["nursecare_chat"]
+        state.hub._bell.set()  # who waits for the next poll sees that nobody is there, and ends
+        if self.host.database == "postgresql":
+            self._wait_for_threads(app, state)
+        state.database.dispose()
+        with app.app_context():
+            self.host.db.session.remove()
+            for engine in self.host.db.engines.values():
+                engine.dispose()
 
     def _wait_for_threads(self, app: Flask, state: Any) -> None:
         """What comes back to a pool that was disposed of is never closed, and psycopg warns of that."""
