@@ -15,6 +15,7 @@ from ..keys import MAX_BIGINT, HostKey
 from ..state import ChatState, current
 from . import fields, gates, schemas
 from .describe import JSON, Description, describe
+from .links import LINKS
 from .responses import answer
 
 OPENAPI = "3.1.0"
@@ -105,6 +106,8 @@ def _operation(name: str, described: Description, method: str) -> dict[str, Any]
         binary = described.answer is None and described.gives != (JSON,)
         schema = described.answer or {"type": "object"}
         success["content"] = _binary(described.gives) if binary else {JSON: {"schema": schema}}
+    if name in LINKS:
+        success["links"] = LINKS[name]
     responses[str(described.status)] = success
     for status, meaning in described.also.items():
         responses[str(status)] = {"description": meaning}
