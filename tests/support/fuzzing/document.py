@@ -17,6 +17,8 @@ from schemathesis.generation.stateful.state_machine import StepOutput
 from schemathesis.specs.openapi.stateful.links import OpenApiLink
 
 JSON, STREAM = "application/json", "text/event-stream"
+USES = 3
+"""By other people, of other chats, in another state; to make one takes twice as long as to send it."""
 
 
 class Document:
@@ -55,7 +57,7 @@ class Document:
 
 
 class Cases:
-    """Made ahead, ``batch`` of a kind at a time; the same for the same ``start``."""
+    """Made ahead, ``batch`` of a kind at a time, each for :data:`USES` requests; the same for the same ``start``."""
 
     def __init__(self, document: Document, start: int, batch: int) -> None:
         self._document, self._start, self._batch = document, start, batch
@@ -65,14 +67,27 @@ class Cases:
     def take(self, name: str, mode: GenerationMode = GenerationMode.POSITIVE) -> Any | None:
         """The next one, or ``None`` where nothing can be unsound."""
         key = (name, mode)
+        if key in self._barren:
+            return None
         if not self._ready.get(key):
-            if key in self._barren:
-                return None
-            self._ready[key] = deque(self._make(name, mode))
+            self._ready[key] = deque(self._make(name, mode) * USES)
         if not self._ready[key]:
             self._barren.add(key)
             return None
-        return self._ready[key].popleft()
+        made = self._ready[key].popleft()
+        return made.operation.Case(
+            path_parameters={**made.path_parameters},
+            headers=made.headers.copy(),
+            cookies={**made.cookies},
+            query={**made.query} if isinstance(made.query, dict) else made.query,
+            body=copy.copy(made.body) if isinstance(made.body, (dict, list)) else made.body,
+            media_type=made.media_type,
+        )
+
+    def plain(self, name: str) -> Any:
+        """One for a link that says all that there is to say."""
+        operation = self._document.operations[name]
+        return self.take(name) if operation.body or operation.query or operation.headers else operation.Case()
 
     def _make(self, name: str, mode: GenerationMode) -> list[Any]:
         made: list[Any] = []

@@ -22,7 +22,7 @@ from .people import ADMINS, CLIENTS, EVERYBODY, NOBODY, People
 from .tally import Failure, Tally
 
 SOUND, UNSOUND = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
-WEIGHTS = {
+ALONG = {
     "open_thread": 4,
     "list_threads": 3,
     "show_thread": 4,
@@ -38,7 +38,10 @@ WEIGHTS = {
     "show_receipt_key": 1,
     "show_document": 0.5,
 }
-"""How often each operation is asked; the document itself takes 25 ms."""
+"""How often each operation is asked along the links; the document itself takes 25 ms."""
+
+ALONE_TOO = {**dict.fromkeys(ALONG, 3), "post_message": 10, "issue_upload": 6, "list_messages": 6, "show_document": 0.5}
+"""The same for every operation alone: more where there is more to get wrong."""
 
 ALONE = 0.35
 """The part of the requests in which every operation is asked alone."""
@@ -65,30 +68,31 @@ class Step(NamedTuple):
 class Round:
     """
     :param host: one of ``HOSTS``; :param seed: of everything that is chosen or made.
+    :param requests: about so many are made, of :data:`ALONE` every operation alone.
     :param progress: called after each request; may raise :class:`Stop`.
+    :ivar operations: the ids of all.
     """
 
     def __init__(
-        self, host: str, databases: Databases, folder: Path, seed: int, batch: int, progress: Callable[[], None]
+        self, host: str, databases: Databases, folder: Path, seed: int, requests: int, progress: Callable[[], None]
     ) -> None:
         self.tally = Tally()
-        self.operations: set[str] = set()
-        self._host, self._seed, self._progress = host, seed, progress
+        self._host, self._seed, self._requests, self._progress = host, seed, requests, progress
         self._random = Random(seed)
         self._people = People(host, folder, databases)
         self._document = Document(self._people.show_document())
         self.operations = set(self._document.operations)
-        self._cases = Cases(self._document, seed * 100_000, batch)
+        self._cases = Cases(self._document, seed * 100_000, max(5, requests // 80))
         self._steps: dict[str, deque[Step]] = {name: deque(maxlen=40) for name in self.operations}
         self._photos: deque[Step] = deque(maxlen=20)  # uploaded, and yet to be posted
 
-    def run(self, requests: int) -> Tally:
-        """About so many; what came of them."""
+    def run(self) -> Tally:
+        """What came of it."""
         try:
-            while self.tally.requests < requests * ALONE:
+            while self.tally.requests < self._requests * ALONE:
                 self._ask_alone()
             self._open("client")
-            while self.tally.requests < requests:
+            while self.tally.requests < self._requests:
                 if self._random.random() < 1 / OPEN_EVERY:
                     self._open("client2" if self._random.random() < 0.2 else "client")
                 self._walk()
@@ -102,7 +106,7 @@ class Round:
 
     def _ask_alone(self) -> None:
         """As it was made; and with ids that name something, else nearly all would end at a 404."""
-        name = self._one_of(WEIGHTS)
+        name = self._one_of(ALONE_TOO)
         for mode in (SOUND, UNSOUND):
             case = self._cases.take(name, mode)
             if case is None:
@@ -133,7 +137,7 @@ class Round:
         request = self._people.new_request(who)
         if self._random.random() < 0.1:
             self._people.speak(who, request)
-        case = self._cases.take("open_thread")
+        case = self._cases.plain("open_thread")
         case.path_parameters = {"requestId": request}
         self._send(who, "open_thread", case, SOUND)
         if self._random.random() < 0.2:
@@ -143,7 +147,7 @@ class Round:
         step = self._choose()
         mode = UNSOUND if self._random.random() < 0.15 else SOUND
         name = step.link.target.definition.raw["operationId"]
-        case = self._cases.take(name, mode) or self._cases.take(name)
+        case = (mode is UNSOUND and self._cases.take(name, mode)) or self._cases.plain(name)
         body = case.body
         if not follow(step.link, step.output, case):
             return
@@ -165,7 +169,7 @@ class Round:
     def _choose(self) -> Step:
         if self._photos and self._random.random() < 0.3:
             return self._photos.popleft()
-        stocked = {name: WEIGHTS[name] for name, steps in self._steps.items() if steps}
+        stocked = {name: ALONG[name] for name, steps in self._steps.items() if steps}
         steps = self._steps[self._one_of(stocked)]
         return steps[-1] if self._random.random() < 0.3 else self._random.choice(steps)
 
@@ -211,7 +215,9 @@ class Round:
         self.tally.wrong += bool(wrong)
         for check, message in wrong:
             shown = as_curl(response.request) if response is not None else f"{case.method} {case.formatted_path}"
-            self.tally.fail(Failure(name, status, check, f"as {who}: {message}", shown, self._host, self._seed))
+            self.tally.fail(
+                Failure(name, status, check, f"as {who}: {message}", shown, self._host, self._seed, self._requests)
+            )
         if response is not None and status < 300:
             self._stock(StepOutput(response, case), name, who)
         self._progress()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 @dataclass
 class Failure:
     """
-    :ivar seed: of the round in which it was seen first.
+    :ivar seed: of the round in which it was seen first, which had so many ``requests``.
     """
 
     operation: str
@@ -19,6 +19,7 @@ class Failure:
     request: str
     host: str
     seed: int
+    requests: int
     times: int = 0
 
 
@@ -44,8 +45,7 @@ class Tally:
         return sum(number for (_, status), number in self.answers.items() if status >= 500)
 
     def fail(self, failure: Failure) -> None:
-        key = (failure.operation, failure.status, failure.check)
-        self.failures.setdefault(key, failure).times += max(failure.times, 1) if key in self.failures else 1
+        self.failures.setdefault((failure.operation, failure.status, failure.check), failure).times += 1
 
     def add(self, other: Tally) -> None:
         self.answers += other.answers
