@@ -62,7 +62,7 @@ def cut(raw: bytes, places: list[int]) -> list[bytes]:
 @given(st.lists(FRAMES, max_size=8), st.lists(st.integers(0, 2**16), max_size=6))
 def test_two_readers_see_what_was_written(frames: list[Frame], places: list[int]) -> None:
     """C29, C30, C46: of every kind of frame, in any order and cut anywhere: name, data and the last id; by
-    ``httpx-sse`` and by our own. (What is read by httpx's own lines is not: those end at U+2028, which ours never have bare.)
+    ``httpx-sse`` and by our own. (httpx's own lines would not do: they end at U+2028 as well.)
     """
     raw = b"".join(frame.raw for frame in frames)
     assert raw.isascii()
