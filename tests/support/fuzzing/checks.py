@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from .document import Document
-from .people import NOBODY, hidden_from
+from .people import ADMINS, NOBODY, hidden_from
 
 CHECKS = [
     not_a_server_error,
@@ -57,6 +57,21 @@ def complaints(
         yield "may be kept by a cache", str(response.headers)
     if name in ("post_message", "issue_upload"):
         yield from _body_complaints(document, name, response, mode)
+
+
+def strangers(owners: dict[Any, str], name: str, case: Any, response: Any, who: str) -> Iterator[tuple[str, str]]:
+    """A client sees and changes chats of their own alone, who has no role none; admins may do all of it.
+
+    :param owners: by threads whose they are; others are not looked at.
+    """
+    if who in ADMINS or response.status_code >= 300:
+        return
+    asked = [(case.path_parameters or {}).get("threadId")]
+    if name == "list_threads":
+        asked = [thread["threadId"] for thread in json.loads(response.content)["threads"]]
+    for thread in asked:
+        if owners.get(thread, who) != who:
+            yield "lets a stranger in", f"thread {thread} is {owners[thread]}'s"
 
 
 def _body_complaints(document: Document, name: str, response: Any, mode: GenerationMode) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.stateful.links import OpenApiLink
 
 from ..databases import Databases
 from ..pictures import picture
-from .checks import as_curl, complaints
+from .checks import as_curl, complaints, strangers
 from .document import Cases, Document, follow
 from .people import ADMINS, CLIENTS, EVERYBODY, NOBODY, People
 from .tally import Failure, Tally
@@ -84,6 +84,7 @@ class Round:
         self.operations = set(self._document.operations)
         self._cases = Cases(self._document, seed * 100_000, max(5, requests // 80))
         self._steps: dict[str, deque[Step]] = {name: deque(maxlen=40) for name in self.operations}
+        self._owners: dict[Any, str] = {}  # of threads
         self._photos: deque[Step] = deque(maxlen=20)  # uploaded, and yet to be posted
 
     def run(self) -> Tally:
@@ -113,6 +114,7 @@ class Round:
                 continue
             if self._random.random() < 0.7:
                 who, ids = self._somebodys_ids()
+                who = who if self._random.random() < 0.8 else self._anybody()
                 known = {key: value for key, value in ids.items() if key in (case.path_parameters or {})}
                 if known:
                     case.path_parameters = {**case.path_parameters, **known}
@@ -135,11 +137,13 @@ class Round:
     def _open(self, who: str) -> None:
         """A fresh request, and its chat; now and then with something in it that others must not see."""
         request = self._people.new_request(who)
-        if self._random.random() < 0.1:
+        if self._random.random() < 0.3:
             self._people.speak(who, request)
         case = self._cases.plain("open_thread")
         case.path_parameters = {"requestId": request}
-        self._send(who, "open_thread", case, SOUND)
+        response = self._send(who, "open_thread", case, SOUND)
+        if response is not None and response.status_code == 200:
+            self._owners[json.loads(response.content)["threadId"]] = who
         if self._random.random() < 0.2:
             self._people.change(self._random.choice(EVERYBODY[:-1]))
 
@@ -209,6 +213,7 @@ class Round:
             response = case.call(session=self._people.clients[who], app=self._people.bench.app, **extra)
             status = response.status_code
             wrong = [*complaints(self._document, name, case, response, who, mode)]
+            wrong += strangers(self._owners, name, case, response, who)
         except Exception as error:
             wrong = [(f"raises {type(error).__name__}", "".join(traceback.format_exception(error)[-6:]))]
         self.tally.answers[name, status] += 1
