@@ -83,7 +83,7 @@ class Round:
         self._document = Document(self._people.show_document())
         self.operations = set(self._document.operations)
         self._cases = Cases(self._document, seed * 100_000, max(5, requests // 80))
-        self._steps: dict[str, deque[Step]] = {name: deque(maxlen=40) for name in self.operations}
+        self._steps: dict[str, deque[Step]] = {name: deque(maxlen=40) for name in self._document.operations}
         self._owners: dict[Any, str] = {}  # of threads
         self._photos: deque[Step] = deque(maxlen=20)  # uploaded, and yet to be posted
 
@@ -92,11 +92,11 @@ class Round:
         try:
             while self.tally.requests < self._requests * ALONE:
                 self._ask_alone()
-            self._open("client")
             while self.tally.requests < self._requests:
-                if self._random.random() < 1 / OPEN_EVERY:
+                if self._random.random() < 1 / OPEN_EVERY or not any(self._steps.values()):
                     self._open("client2" if self._random.random() < 0.2 else "client")
-                self._walk()
+                else:
+                    self._walk()
         except Stop:
             pass
         finally:
@@ -127,15 +127,16 @@ class Round:
         if not steps or self._random.random() < 0.05:
             self._open("client")
             steps = [*self._steps["show_thread"]]
-        step = steps[-1] if steps and self._random.random() < 0.6 else self._random.choice(steps)
-        ids = {"threadId": step.thread} if step.thread is not None else {}
-        asked = step.output.case.path_parameters or {}
-        return step.who, ids | {"requestId": asked["requestId"]} if "requestId" in asked else ids
+        if not steps:  # none could be opened
+            return self._anybody(), {}
+        step = steps[-1] if self._random.random() < 0.6 else self._random.choice(steps)
+        ids = {} if step.thread is None else {"threadId": step.thread}
+        return step.who, {**(step.output.case.path_parameters or {}), **ids}
 
     # -- along the links -----------------------------------------------------------------------------------------
 
     def _open(self, who: str) -> None:
-        """A fresh request, and its chat; now and then with something in it that others must not see."""
+        """A fresh request, and its chat; often with something in it that others must not see."""
         request = self._people.new_request(who)
         if self._random.random() < 0.3:
             self._people.speak(who, request)
