@@ -17,7 +17,7 @@ from schemathesis.generation.stateful.state_machine import StepOutput
 from schemathesis.specs.openapi.stateful.links import OpenApiLink
 
 JSON, STREAM = "application/json", "text/event-stream"
-USES = 3
+USES = 4
 """By other people, of other chats, in another state; to make one takes twice as long as to send it."""
 
 
