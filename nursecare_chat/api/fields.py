@@ -14,6 +14,11 @@ from ..keys import MAX_BIGINT, parse_integer
 MAX_LIMIT = 50
 DEFAULT_LIMIT = 20
 COORDINATE = r"-?[0-9]{1,3}(\.[0-9]+)?"
+WITHIN = {
+    90: r"-?(0?[0-8]?[0-9](\.[0-9]+)?|0?90(\.0+)?)",
+    180: r"-?((0?[0-9]?[0-9]|1[0-7][0-9])(\.[0-9]+)?|180(\.0+)?)",
+}
+"""Of :data:`COORDINATE` what is within a bound, for the document."""
 
 
 class QueryId(fields.Field[int]):
@@ -37,12 +42,13 @@ class Limit(fields.Field[int]):
 
 
 class Bytes(fields.Field[int]):
-    """A size: a JSON number that is a whole one and at least 1; what is too big is said by the caller."""
+    """A size: a JSON number that is a whole one, 1.0 too, and at least 1; what is too big is said by the caller."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_BIGINT:
+        number = not isinstance(value, bool) and isinstance(value, (int, Decimal))
+        if not number or not 1 <= value <= MAX_BIGINT or value != int(value):
             raise ValidationError("Must be a whole number of at least 1.")
-        return value
+        return int(value)
 
 
 class Coordinate(fields.Field[Decimal]):

@@ -15,6 +15,7 @@ from ..keys import MAX_BIGINT, HostKey
 from ..state import ChatState, current
 from . import fields, gates, schemas
 from .describe import JSON, Description, describe
+from .links import LINKS
 from .responses import answer
 
 OPENAPI = "3.1.0"
@@ -36,6 +37,9 @@ EXPLAINED = {
 EVERYWHERE = (501, 503)
 WITH_LOGIN = (400, 401, 413)
 WITH_RETRY = (429, 503)
+WITHOUT_NUL = r"^[^\u0000]*$"
+NOT_BLANK = r"[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+"""A character that ``str.strip`` leaves: ECMA's ``\\S`` is another set than Python's."""
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 
 
@@ -79,7 +83,7 @@ def _message(kind: str) -> dict[str, Any]:
         for name in names:
             properties[name] = {"not": {"type": "null"}} if other == kind else {"type": "null"}
     if kind == "text":
-        properties["text"] = {"type": "string", "pattern": r"\S"}
+        properties["text"] = {"type": "string", "pattern": NOT_BLANK}
     return {"properties": properties, "required": list(schemas.CONTENT_FIELDS[kind])}
 
 
@@ -105,6 +109,8 @@ def _operation(name: str, described: Description, method: str) -> dict[str, Any]
         binary = described.answer is None and described.gives != (JSON,)
         schema = described.answer or {"type": "object"}
         success["content"] = _binary(described.gives) if binary else {JSON: {"schema": schema}}
+    if name in LINKS:
+        success["links"] = LINKS[name]
     responses[str(described.status)] = success
     for status, meaning in described.also.items():
         responses[str(status)] = {"description": meaning}
@@ -139,7 +145,7 @@ def _shape(field: Any, chat: ChatState) -> dict[str, Any]:
         return {"type": "integer", "minimum": 1, "maximum": config.max_image_bytes}
     if isinstance(field, fields.Coordinate):
         number = {"type": "number", "minimum": -field.bound, "maximum": field.bound}
-        return {"anyOf": [number, {"type": "string", "pattern": f"^{fields.COORDINATE}$"}, {"type": "null"}]}
+        return {"anyOf": [number, {"type": "string", "pattern": f"^{fields.WITHIN[field.bound]}$"}, {"type": "null"}]}
     if isinstance(field, fields.HostId):
         kind = _kind(chat.models.request_key if field.name == "requestId" else chat.models.user_key)
         return {"type": [kind, "null"] if field.allow_none else kind}
@@ -150,7 +156,8 @@ def _shape(field: Any, chat: ChatState) -> dict[str, Any]:
     if field.parent is not None and isinstance(field.parent, schemas.PostMessageBody):
         # Python's \A and \Z are unknown to JSON Schema, whose ^ and $ are what they are.
         return {
-            "text": {"maxLength": config.max_text},
+            "text": {"maxLength": config.max_text, "pattern": WITHOUT_NUL},
+            "mediaPath": {"pattern": WITHOUT_NUL},
             "clientMessageId": {"pattern": "^[ -~]{1,64}$"},
         }.get(field.name, {})
     return {}

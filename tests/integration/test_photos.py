@@ -147,6 +147,15 @@ def test_what_may_not_be_uploaded(
     assert uploads(bench) == []
 
 
+@pytest.mark.parametrize("bench", VARIED, indirect=True)
+def test_a_whole_size_may_be_written_with_a_point(client_api: Api, thread: int) -> None:
+    """C24, C28: 1.0 is an integer by JSON Schema, so by our document; what made requests from that was refused."""
+    for size in ("100.0", "1e2"):
+        body = f'{{"contentType": "image/jpeg", "size": {size}}}'
+        path = f"/api/chat/threads/{thread}/uploads"
+        assert client_api.call("POST", path, data=body, content_type="application/json").status_code == 200
+
+
 def test_types_and_size_by_setting(make_bench: Any) -> None:
     """C5, C24."""
     api = make_bench("reference", CHAT_ALLOWED_IMAGE_MIME="image/png", CHAT_MAX_IMAGE_BYTES=100).login("client")

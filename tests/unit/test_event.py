@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
+from httpx_sse import EventSource
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nursecare_chat.stream import event
 
-from ..support.sse import Event, parse
+from ..support.frames import FRAMES, Frame, told
+from ..support.sse import Event, Parser, parse
 
 
 @given(st.text(), st.integers(0, 2**63 - 1))
@@ -38,3 +44,39 @@ def test_position_dispatches_nothing_but_sets_the_id() -> None:
 def test_last_event_id(text: str, expected: Any) -> None:
     """C30: ASCII digits, else garbage."""
     assert event.parse_last_event_id(text) == expected
+
+
+@given(st.text() | st.from_regex(r"\s?[0-9]{1,20}\s?") | st.text("0123456789٠١²_+- \n"))
+def test_any_last_event_id_is_a_number_or_garbage(text: str) -> None:
+    """C30: one that the database has room for."""
+    digits = len(text) in range(1, 19) and all(character in "0123456789" for character in text)
+    assert event.parse_last_event_id(text) == (int(text) if digits else None)
+
+
+def cut(raw: bytes, places: list[int]) -> list[bytes]:
+    """In pieces, as a network delivers it."""
+    ends = [0, *sorted(place % (len(raw) + 1) for place in places), len(raw)]
+    return [raw[start:end] for start, end in itertools.pairwise(ends) if start < end]
+
+
+@given(st.lists(FRAMES, max_size=8), st.lists(st.integers(0, 2**16), max_size=6))
+def test_two_readers_see_what_was_written(frames: list[Frame], places: list[int]) -> None:
+    """C29, C30, C46: of every kind of frame, in any order and cut anywhere: name, data and the last id; by
+    ``httpx-sse`` and by our own. (httpx's own lines would not do: they end at U+2028 as well.)
+    """
+    raw = b"".join(frame.raw for frame in frames)
+    assert raw.isascii()
+    assert b"\r" not in raw
+    pieces = cut(raw, places)
+    parser = Parser()
+    ours = [one for piece in pieces for one in parser.feed(piece)]
+    assert [(one.name, one.json, one.id) for one in ours] == told(frames)
+
+    def stream() -> Iterator[bytes]:
+        yield from pieces
+
+    response = httpx.Response(200, headers={"Content-Type": "text/event-stream"}, content=stream())
+    theirs = [one for one in EventSource(response).iter_sse() if one.data]  # one without data is none (WHATWG)
+    assert [(one.event, json.loads(one.data), one.id) for one in theirs] == told(frames)
+    last = [frame.id for frame in frames if frame.id is not None]
+    assert parser.last_event_id == (last[-1] if last else "")
