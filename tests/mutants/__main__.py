@@ -67,9 +67,13 @@ def main() -> int:
         copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
         for number in range(options.jobs):
             copies.put(Copy(Path(folder, str(number))))
-        if not _are_sound(mutants, copies, options):
-            return 2
-        verdicts = _tried(mutants, copies, options)
+        try:
+            if not _are_sound(mutants, copies, options):
+                return 2
+            verdicts = _tried(mutants, copies, options)
+        finally:
+            while not copies.empty():
+                copies.get().close()
     _print(verdicts)
     killed = sum(verdict.is_killed for verdict in verdicts)
     print(f"\n{killed} of {len(verdicts)} mutants killed.")

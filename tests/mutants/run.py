@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -14,12 +15,17 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from . import ROOT, Mutant, Test
 from .chosen import VARIABLE
 
-PYTEST = ("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-p", "tests.mutants.chosen", "--reruns", "0")
+PYTEST = (
+    *("-q", "-n", "0", "--reruns", "0", "--assert", "plain"),
+    *("-p", "no:cacheprovider", "-p", "tests.mutants.chosen"),
+)
+"""Plain, for what the children share was imported before pytest could have rewritten it."""
+
 GUARD = "tests/mutants/guard"
 SHARED = (".tools", "node_modules")
 """Downloads of the checkout's that tests look for; nothing of the product."""
@@ -46,6 +52,8 @@ class Copy:
 
     def __init__(self, folder: Path) -> None:
         self.root, self._temporary, self._seen = folder / "tree", folder / "temporary", folder / "seen"
+        self._output = folder / "output"
+        self._zygote: subprocess.Popen[bytes] | None = None
         listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
         for name in filter(None, names):
@@ -81,32 +89,50 @@ class Copy:
         tests = list(dict.fromkeys(tests))
         shutil.rmtree(self._temporary, ignore_errors=True)
         self._seen.write_text("")
-        paths = os.pathsep.join(map(str, (self.root / GUARD, self.root)))
-        own = {"MUTANTS_ROOT": str(self.root), "MUTANTS_SEEN": str(self._seen), VARIABLE: json.dumps(tests)}
         files = sorted({test.file for test in tests})
-        command = [sys.executable, *PYTEST, *(["-x"] if stop else []), f"--basetemp={self._temporary}", *files]
+        arguments = [*PYTEST, *(["-x"] if stop else []), f"--basetemp={self._temporary}", *files]
+        job = {"arguments": arguments, "env": {VARIABLE: json.dumps(tests)}, "output": str(self._output)}
         began = time.monotonic()
-        process = subprocess.Popen(
-            command,
-            cwd=self.root,
-            env={**os.environ, **own, "PYTHONPATH": paths},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
         try:
-            output, status = process.communicate(timeout=timeout)[0], process.returncode
-        except subprocess.TimeoutExpired:
-            output, status = _ended(process), HUNG
-        except BaseException:
-            _ended(process)
-            raise
+            status = self._done(job, timeout)
         finally:
             programs = self._look_at_processes()
+        output = self._output.read_text(errors="replace")
         failed = re.search(r"^(?:FAILED|ERROR) tests/(\S+?::\S+)", output, re.MULTILINE)
         return Ran(status, failed[1] if failed else "", time.monotonic() - began, output, programs)
+
+    def _done(self, job: dict[str, Any], timeout: float) -> int:
+        """The status in which the child ended, or :data:`HUNG`."""
+        if self._zygote is None or self._zygote.poll() is not None:
+            self._zygote = self._started()
+        assert self._zygote.stdin is not None
+        assert self._zygote.stdout is not None
+        self._zygote.stdin.write(json.dumps(job).encode() + b"\n")
+        self._zygote.stdin.flush()
+        child = int(self._zygote.stdout.readline())
+        for seconds, signum in ((timeout, signal.SIGINT), (GRACE, signal.SIGKILL)):
+            if select.select([self._zygote.stdout], [], [], seconds)[0]:
+                break
+            os.kill(child, signum)
+        status = int(self._zygote.stdout.readline())
+        return status if seconds == timeout and signum == signal.SIGINT else HUNG
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        paths = os.pathsep.join(map(str, (self.root / GUARD, self.root)))
+        own = {"MUTANTS_ROOT": str(self.root), "MUTANTS_SEEN": str(self._seen), "PYTHONPATH": paths}
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.mutants.zygote"],
+            cwd=self.root,
+            env={**os.environ, **own},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,  # select() sees what was not read yet
+        )
+
+    def close(self) -> None:
+        """Its process ends with its standard input."""
+        if self._zygote is not None:
+            self._zygote.communicate()
 
     def _look_at_processes(self) -> frozenset[str]:
         """What they ran; those of this run that are left are ended."""
@@ -120,13 +146,3 @@ class Copy:
                     os.kill(int(pid), signal.SIGKILL)
         return frozenset(programs)
 
-
-def _ended(process: subprocess.Popen[str]) -> str:
-    """Its output, after it had the time to end what it started."""
-    process.send_signal(signal.SIGINT)
-    try:
-        return process.communicate(timeout=GRACE)[0]
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return ""
