@@ -18,7 +18,7 @@ CLAUSES = [f"C{number}" for number in range(11, 42)]
 """Every one of them has a line that guards it, so at least one mutant."""
 
 
-class Test(NamedTuple):
+class Witness(NamedTuple):
     """What should notice: ``function`` of ``file``, with those parameters whose id has each of ``words``, and none of
     ``but``.
 
@@ -31,7 +31,7 @@ class Test(NamedTuple):
     but: tuple[str, ...] = ()
 
     @classmethod
-    def written(cls, text: str) -> Test:
+    def written(cls, text: str) -> Witness:
         name, *rest = text.split()
         file, _, function = name.partition("::")
         words = (word for word in rest if not word.startswith("-"))
@@ -57,7 +57,7 @@ class Mutant(NamedTuple):
     file: str
     old: str
     new: str
-    tests: tuple[Test, ...]
+    tests: tuple[Witness, ...]
     hangs: bool = False
 
     def source(self, root: Path = ROOT) -> str:
@@ -87,6 +87,6 @@ def load() -> list[Mutant]:
     found = []
     for path in sorted(HERE.glob("*.toml")):
         for name, entry in tomllib.loads(path.read_text(encoding="utf-8")).items():
-            tests = tuple(Test.written(text) for text in entry.pop("tests"))
+            tests = tuple(Witness.written(text) for text in entry.pop("tests"))
             found.append(Mutant(name=name, clauses=tuple(entry.pop("clauses").split()), tests=tests, **entry))
     return found

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 from tqdm import tqdm
 
 from ..support.report import note
-from . import ROOT, Mutant, Test, load
+from . import ROOT, Mutant, Witness, load
 from .run import FAILED, HUNG, PASSED, Copy, Ran
 
 T, R = TypeVar("T"), TypeVar("R")
@@ -85,11 +85,11 @@ def main() -> int:
 
 def _are_sound(mutants: Iterable[Mutant], copies: queue.SimpleQueue[Copy], options: argparse.Namespace) -> bool:
     """Whether their tests pass where there is no bug; without that nothing that they say afterwards counts."""
-    by_file: dict[str, list[Test]] = defaultdict(list)
+    by_file: dict[str, list[Witness]] = defaultdict(list)
     for test in dict.fromkeys(test for mutant in mutants for test in mutant.tests):
         by_file[test.file].append(test)
 
-    def look(tests: list[Test], copy: Copy) -> Ran:
+    def look(tests: list[Witness], copy: Copy) -> Ran:
         return copy.run(tests, options.timeout * 5, stop=False)
 
     ran = _each(list(by_file.values()), look, copies, options.jobs, "without a bug")

