@@ -8,6 +8,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from nursecare_chat.errors import ThreadClosed
 from nursecare_chat.service.messages import Draft
@@ -183,8 +184,10 @@ def test_another_body_under_one_id(client_api: Api, thread: int) -> None:
     assert client_api.thread(thread).get_json()["lastSeq"] == 1
 
 
-def test_client_message_ids_are_per_sender_and_thread(client_api: Api, admin_api: Api, thread: int) -> None:
-    """C8, C23: unique per (thread, sender)."""
+def test_client_message_ids_are_per_sender_and_thread(
+    bench: Workbench, client_api: Api, admin_api: Api, thread: int
+) -> None:
+    """C8, C23: unique per (thread, sender); what the index holds tells nothing of the id, nor where it came again."""
     other = client_api.open(2).get_json()["threadId"]
     answers = [
         client_api.say(thread, "a", clientMessageId="same"),
@@ -193,6 +196,11 @@ def test_client_message_ids_are_per_sender_and_thread(client_api: Api, admin_api
     ]
     assert [answer.status_code for answer in answers] == [200] * 3
     assert len({answer.get_json()["id"] for answer in answers}) == 3
+    key = bench.state.models.messages.c.client_message_key
+    with bench.state.database.read() as connection:
+        here, _, there = connection.scalars(sa.select(key).order_by(bench.state.models.messages.c.id))
+    assert here != there
+    assert not any(b"same" in one for one in (here, there))
 
 
 def test_a_retry_while_the_hosts_key_changes(bench: Workbench, client_api: Api, thread: int) -> None:

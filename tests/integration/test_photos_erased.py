@@ -16,9 +16,10 @@ from nursecare_chat.service import purges
 from nursecare_chat.storage import names
 from nursecare_chat.testing import advance
 
-from ..support.hosts import Api, Workbench
+from ..support.hosts import VARIED, Api, Workbench
 from ..support.photos import issue, media, post, put, refused, upload
 from ..support.pictures import JPEG
+from ..support.sse import parse
 
 
 @pytest.fixture
@@ -48,6 +49,17 @@ def test_closing_erases_photos(
     assert client_api.call("GET", kept).status_code == 200
     purge = purge_state(thread)
     assert (purge.state, purge.blobs_found, purge.blobs_deleted) == ("verified_empty", 3, 3)
+
+
+@pytest.mark.parametrize("bench", VARIED, indirect=True)
+def test_closed_and_not_erased_yet(bench: Workbench, client_api: Api, thread: int) -> None:
+    """C20: no address is signed from the close on, neither by the list nor by a stream: it would outlive its photo."""
+    post(client_api, thread, upload(client_api, thread))
+    bench.state.purges._wake = lambda thread_id, delay: None
+    client_api.close(thread)
+    (listed,) = client_api.messages(thread).get_json()["messages"]
+    replayed = parse(client_api.stream(thread, "0", environ_overrides={"wsgi.multithread": False}).data)[1]
+    assert [message["media_url"] for message in (listed, replayed[0].json)] == [None, None]
 
 
 def test_a_late_put_is_erased_by_the_second_pass(

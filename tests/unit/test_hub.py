@@ -160,6 +160,18 @@ def test_rings_deliver_once_and_in_order(hub: Hub, log: Memory) -> None:
     assert hub.count() == 0
 
 
+def test_own_messages_do_not_overtake(hub: Hub, log: Memory) -> None:
+    """C30: whoever lacks what another process wrote before it gets both from the log."""
+    stream = Stream(1, "u", 0)
+    assert hub.join(stream)
+    stream.live, log.last_seq = True, 2
+    hub.offer(1, log.after(1, 1)[0])
+    assert stream.outlet.empty
+    hub.offer(1, log.after(1, 0)[0])
+    assert stream.outlet.take(0) == b"1;"
+    hub.leave(stream)
+
+
 def test_who_goes_live_while_the_log_is_read(hub: Hub, log: Memory) -> None:
     """C30: what was read is for streams that were further; one that was not loses nothing between."""
     early, late = Stream(1, "u", 0), Stream(1, "u", 0)
