@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from ..mutants import CLAUSES, HERE, ROOT, Witness, load
 
 MUTANTS = load()
+GUARD = HERE / "guard"
 
 
 def functions(path: Path) -> set[str]:
@@ -69,3 +73,18 @@ def test_what_rotted_is_said() -> None:
 def test_which_parameters_are_meant(written: str, meant: list[str]) -> None:
     known = ["tests/unit/test_a.py::test_b", "tests/unit/test_a.py::test_b[x-y]", "tests/unit/test_c.py::test_b[x]"]
     assert [node for node in known if Witness.written(written).is_meant_by(node)] == meant
+
+
+def test_a_process_with_another_product_is_found_out(tmp_path: Path) -> None:
+    """Whatever it is and wherever it was started; it proves nothing about a copy."""
+    seen, copy = tmp_path / "seen", tmp_path / "copy"
+    own = {"MUTANTS_ROOT": str(copy), "MUTANTS_SEEN": str(seen), "PYTHONPATH": os.pathsep.join((str(GUARD), str(ROOT)))}
+    command = [sys.executable, "-c", "import nursecare_chat"]
+    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, **own}, capture_output=True, text=True)
+    assert "nursecare_chat is not the copy's" in done.stderr
+    assert seen.read_text().split()[1] == "stray"
+    (copy / "nursecare_chat").mkdir(parents=True)
+    (copy / "nursecare_chat" / "__init__.py").touch()
+    own["PYTHONPATH"] = os.pathsep.join((str(GUARD), str(copy)))
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, **own}, check=True)
+    assert seen.read_text().splitlines()[1].split()[1] == "own"
