@@ -15,7 +15,7 @@ ROOT, SEEN = os.environ["MUTANTS_ROOT"], os.environ["MUTANTS_SEEN"]
 
 
 class Guard:
-    """Looks at each import of the package; ``SEEN`` gets a line of process number, verdict and program."""
+    """Looks at each import of the package; ``SEEN`` gets a line of process number, verdict and command."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if name != PACKAGE:
@@ -23,7 +23,7 @@ class Guard:
         spec = PathFinder.find_spec(name, path, target)
         own = spec is not None and (spec.origin or "").startswith(ROOT + os.sep)
         with open(SEEN, "a", encoding="utf-8") as file:
-            file.write(f"{os.getpid()} {'own' if own else 'stray'} {' '.join(sys.orig_argv)}\n")
+            file.write(f"{os.getpid()} {'own' if own else 'stray'} {sys.orig_argv}\n")
         if not own:
             raise ImportError(f"{PACKAGE} is not the copy's")
         return spec
