@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nursecare_chat.api import loading, schemas
@@ -26,6 +26,8 @@ BODY = st.fixed_dictionaries(
 
 
 @given(st.binary())
+@example(b"[]")
+@example(b"null")
 def test_bytes_are_an_object_or_refused(body: bytes) -> None:
     """C13: nothing but ValidationFailed ever comes out."""
     with contextlib.suppress(ValidationFailed):
