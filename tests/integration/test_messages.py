@@ -110,7 +110,7 @@ def test_pages_see_every_message_once(client_api: Api, admin_api: Api, thread: i
 
 
 def test_cursor_from_elsewhere(client_api: Api, thread: int) -> None:
-    """C19: any id is a cursor, also one of another thread; 0 has nothing before it."""
+    """C19: any id is a cursor, also one of another thread, whose messages are on no page; 0 has nothing before it."""
     other = client_api.open(2).get_json()["threadId"]
     client_api.say(thread)
     foreign_id = client_api.say(other).get_json()["id"]
@@ -118,6 +118,7 @@ def test_cursor_from_elsewhere(client_api: Api, thread: int) -> None:
     assert seqs(client_api.messages(thread, cursor=foreign_id)) == [1]
     assert client_api.messages(thread, cursor=0).get_json() == {"messages": [], "nextCursor": None}
     assert seqs(client_api.messages(thread, cursor=2**63 - 1)) == [1, 2]
+    assert seqs(client_api.messages(other)) == seqs(client_api.messages(other, cursor=foreign_id + 1)) == [1]
 
 
 def test_after_gives_what_came_later(client_api: Api, thread: int) -> None:
