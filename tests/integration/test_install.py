@@ -453,6 +453,21 @@ def test_each_ability_is_its_own(ability: str, refused: set[str], raises: bool) 
     assert {name for name, answer in answers.items() if answer.status_code == 403} == refused
 
 
+def test_what_is_denied_at_first_ends_streams_too() -> None:
+    """C3, C34: whatever the ability's own method says."""
+
+    class Blind(ChatThreadPolicy):
+        def before(self, user: Any, ability: str) -> bool | None:
+            return False if ability == "view" else None
+
+    small = Small()
+    state = small.install(policy=Blind)
+    small.add(small.User(id=1), small.Job(id=1, client_id=1))
+    thread = small.client(1).post("/api/requests/1/chat/open").get_json()["threadId"]
+    with small.app.app_context():
+        assert state.access.lost([(1, thread)]) == {(1, thread)}
+
+
 def test_who_cannot_be_told_is_no_admin() -> None:
     """C3, C17: of a policy that asks nobody before, whose rule for admins raises: its client claims nothing."""
 

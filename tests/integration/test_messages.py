@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from nursecare_chat.clock import utcnow
 from nursecare_chat.errors import ThreadClosed
 from nursecare_chat.service.messages import Draft
 
@@ -238,19 +239,21 @@ def test_the_same_post_twelve_times_at_once(make_bench: Any, host: str) -> None:
     assert apis[0].thread(thread).get_json()["lastSeq"] == 1
 
 
-@pytest.mark.parametrize("client_message_id", [None, "new"])
+@pytest.mark.parametrize("client_message_id", [None, "new", "old"])
 def test_a_post_that_passed_the_gates_before_the_close(
     bench: Workbench, thread: int, client_message_id: str | None
 ) -> None:
-    """C10, C22: the statement that takes the seq proves the thread open, whatever was read before it."""
-    bench.login("client").close(thread)
+    """C10, C22: the statement that takes the seq proves the thread open, whatever was read before; for a retry, too."""
+    bench.login("client").say(thread, "late", clientMessageId="old")
+    with bench.state.database.write() as unit:
+        unit.connection.execute(bench.state.models.threads.update().values(status="closed", closed_at=utcnow()))
     with bench.app.app_context():
         seen = bench.state.threads.get(thread)
         sender = bench.host.user_id("client")
         draft = Draft("text", text="late", client_message_id=client_message_id)
         with pytest.raises(ThreadClosed):
             bench.state.messages.post(seen, sender, draft, as_admin=False)
-    assert bench.login("client").messages(thread).get_json()["messages"] == []
+    assert len(bench.login("client").messages(thread).get_json()["messages"]) == 1
 
 
 def test_closed_thread_takes_nothing(bench: Workbench, client_api: Api, admin_api: Api, thread: int) -> None:

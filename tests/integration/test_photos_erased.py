@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from nursecare_chat.clock import utcnow
 from nursecare_chat.errors import StorageUnavailable
 from nursecare_chat.service import purges
 from nursecare_chat.storage import names
@@ -55,8 +56,9 @@ def test_closing_erases_photos(
 def test_closed_and_not_erased_yet(bench: Workbench, client_api: Api, thread: int) -> None:
     """C20: no address is signed from the close on, neither by the list nor by a stream: it would outlive its photo."""
     post(client_api, thread, upload(client_api, thread))
-    bench.state.purges._wake = lambda thread_id, delay: None
-    client_api.close(thread)
+    assert client_api.messages(thread).get_json()["messages"][0]["media_url"]
+    with bench.state.database.write() as unit:
+        unit.connection.execute(bench.state.models.threads.update().values(status="closed", closed_at=utcnow()))
     (listed,) = client_api.messages(thread).get_json()["messages"]
     replayed = parse(client_api.stream(thread, "0", environ_overrides={"wsgi.multithread": False}).data)[1]
     assert [message["media_url"] for message in (listed, replayed[0].json)] == [None, None]

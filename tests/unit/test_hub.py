@@ -197,6 +197,20 @@ def test_who_goes_live_while_the_log_is_read(hub: Hub, log: Memory) -> None:
         hub.leave(stream)
 
 
+def test_a_close_behind_more_than_a_page(hub: Hub, log: Memory) -> None:
+    """C32: the farewell comes behind the last message, not behind the first page."""
+    stream = Stream(1, "u", 0)
+    assert hub.join(stream)
+    stream.live, log.last_seq, log.farewell = True, 250, b"bye"
+    hub._answer(Ring("closed", thread=1, seq=251))
+    received, deadline = b"", time.monotonic() + 10
+    while not stream.drained:
+        assert time.monotonic() < deadline, received
+        received += stream.outlet.take(0.1) or b""
+    assert received == b"".join(b"%d;" % seq for seq in range(1, 251)) + b"bye"
+    hub.leave(stream)
+
+
 def test_a_cut_stream_takes_nothing_more() -> None:
     """C34: what was queued is dropped, what comes is refused."""
     stream = Stream(1, "u", 0)
