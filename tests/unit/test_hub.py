@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
@@ -195,6 +196,19 @@ def test_who_goes_live_while_the_log_is_read(hub: Hub, log: Memory) -> None:
     assert [received[stream] for stream in (early, late)] == [b"4;", b"2;3;4;"]
     for stream in (early, late):
         hub.leave(stream)
+
+
+def test_recycled(log: Memory) -> None:
+    """C34: also where a thread of the server's writes it."""
+    limits = Limits(heartbeat=0.2, max_age=0.3)
+    hub = Hub(log, None, lambda pairs: set(), MemoryDoorbell(), limits, nullcontext)
+    body = StreamBody(hub, Stream(1, "u", 0), b"", {})
+    writer = threading.Thread(target=lambda: list(body), daemon=True)
+    writer.start()
+    writer.join(5)
+    ended = not writer.is_alive()
+    body.close()
+    assert ended
 
 
 def test_a_close_behind_more_than_a_page(hub: Hub, log: Memory) -> None:
