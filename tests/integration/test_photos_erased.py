@@ -50,6 +50,9 @@ def test_closing_erases_photos(
     assert client_api.call("GET", kept).status_code == 200
     purge = purge_state(thread)
     assert (purge.state, purge.blobs_found, purge.blobs_deleted) == ("verified_empty", 3, 3)
+    messages = bench.state.models.messages.c
+    with bench.state.database.read() as connection:
+        assert connection.scalar(sa.select(messages.media_path).where(messages.thread_id == thread)) is None
 
 
 @pytest.mark.parametrize("bench", VARIED, indirect=True)

@@ -39,8 +39,9 @@ class Witness(NamedTuple):
 
     def is_meant_by(self, node_id: str) -> bool:
         name, _, parameters = node_id.partition("[")
+        file, *_, function = name.split("::")
         return (
-            name == f"{self.file}::{self.function}"
+            (file, function) == (self.file, self.function)
             and all(word in parameters for word in self.words)
             and not any(word in parameters for word in self.but)
         )
