@@ -75,7 +75,7 @@ def test_malformed(client_api: Api, thread: int, body: str) -> None:
     """C13: malformed and over-deep JSON, duplicates, NUL, surrogates, NaN and infinities."""
     response = client_api.post(thread, body.encode("utf-8"))
     assert (response.status_code, response.get_json()["code"]) == (422, "validation_failed")
-    assert response.get_json()["errors"]
+    assert set(response.get_json()["errors"]) == {"_schema"}  # no field is at fault: nothing of it is believed
     assert client_api.thread(thread).get_json()["lastSeq"] == 0
 
 

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pytest
 import sqlalchemy as sa
 from click import ClickException
-from flask import Flask, g
+from flask import Flask, abort, g
 from flask_login import LoginManager, UserMixin, current_user, logout_user
 from flask_sqlalchemy import SQLAlchemy
 from huey import MemoryHuey
@@ -427,6 +427,62 @@ def test_policies(policy: Any, expected: tuple[int, int | None, int]) -> None:
     assert (opened, nurse, admin) == expected
 
 
+@pytest.mark.parametrize("raises", [False, True])
+@pytest.mark.parametrize(
+    ("ability", "refused"),
+    [("open", {"open"}), ("view", {"view", "post", "close"}), ("post", {"post"}), ("close", {"close"})],
+)
+def test_each_ability_is_its_own(ability: str, refused: set[str], raises: bool) -> None:
+    """C3, C17, C26: what is asked for is asked by its name, of a client who may do all else; raising denies."""
+
+    def refuse(self: Any, user: Any, subject: Any) -> bool:
+        if raises:
+            raise RuntimeError("no directory")
+        return False
+
+    small = Small()
+    small.install(policy=type("Refusing", (ChatThreadPolicy,), {ability: refuse}))
+    small.add(small.User(id=1), small.Job(id=1, client_id=1))
+    client, thread = small.client(1), "/api/chat/threads/1"
+    answers = {
+        "open": client.post("/api/requests/1/chat/open"),
+        "view": client.get(thread),
+        "post": client.post(f"{thread}/messages", json={"type": "text", "text": "x"}),
+        "close": client.patch(f"{thread}/close"),
+    }
+    assert {name for name, answer in answers.items() if answer.status_code == 403} == refused
+
+
+def test_what_is_denied_at_first_ends_streams_too() -> None:
+    """C3, C34: whatever the ability's own method says."""
+
+    class Blind(ChatThreadPolicy):
+        def before(self, user: Any, ability: str) -> bool | None:
+            return False if ability == "view" else None
+
+    small = Small()
+    state = small.install(policy=Blind)
+    small.add(small.User(id=1), small.Job(id=1, client_id=1))
+    thread = small.client(1).post("/api/requests/1/chat/open").get_json()["threadId"]
+    with small.app.app_context():
+        assert state.access.lost([(1, thread)]) == {(1, thread)}
+
+
+def test_who_cannot_be_told_is_no_admin() -> None:
+    """C3, C17: of a policy that asks nobody before, whose rule for admins raises: its client claims nothing."""
+
+    class Unsure(Raising):
+        def before(self, user: Any, ability: str) -> bool | None:
+            return None
+
+    small = Small()
+    small.install(policy=Unsure)
+    small.add(small.User(id=1), small.Job(id=1, client_id=1))
+    client = small.client(1)
+    assert client.post("/api/requests/1/chat/open").status_code == 200
+    assert client.get("/api/chat/threads/1").get_json()["adminId"] is None
+
+
 def test_a_policy_needs_no_flask_request() -> None:
     """C3: called with plain objects."""
 
@@ -693,6 +749,19 @@ def test_unexpected_errors_are_ours_alone(make_bench: Any, monkeypatch: pytest.M
     bench.state.threads.get = lambda thread_id: 1 / 0
     response = bench.login("client").thread(1)
     assert (response.status_code, response.get_json()["code"]) == (500, "internal_error")
+
+
+def test_what_the_host_aborts_with(make_bench: Any) -> None:
+    """C12: while one of our routes runs, in its user loader for example, it is the same JSON with the host's status."""
+    bench = make_bench("foreign")
+    client = bench.login("client")
+
+    @bench.app.login_manager.user_loader
+    def load(user_id: str) -> Any:
+        abort(409)
+
+    response = client.thread(1)
+    assert (response.status_code, response.get_json()["code"]) == (409, "conflict")
 
 
 def test_without_flask_login(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,9 @@ from threading import Thread
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from nursecare_chat.clock import utcnow
 from nursecare_chat.errors import ThreadClosed
 from nursecare_chat.service.messages import Draft
 
@@ -109,7 +111,7 @@ def test_pages_see_every_message_once(client_api: Api, admin_api: Api, thread: i
 
 
 def test_cursor_from_elsewhere(client_api: Api, thread: int) -> None:
-    """C19: any id is a cursor, also one of another thread; 0 has nothing before it."""
+    """C19: any id is a cursor, also one of another thread, whose messages are on no page; 0 has nothing before it."""
     other = client_api.open(2).get_json()["threadId"]
     client_api.say(thread)
     foreign_id = client_api.say(other).get_json()["id"]
@@ -117,6 +119,7 @@ def test_cursor_from_elsewhere(client_api: Api, thread: int) -> None:
     assert seqs(client_api.messages(thread, cursor=foreign_id)) == [1]
     assert client_api.messages(thread, cursor=0).get_json() == {"messages": [], "nextCursor": None}
     assert seqs(client_api.messages(thread, cursor=2**63 - 1)) == [1, 2]
+    assert seqs(client_api.messages(other)) == seqs(client_api.messages(other, cursor=foreign_id + 1)) == [1]
 
 
 def test_after_gives_what_came_later(client_api: Api, thread: int) -> None:
@@ -183,8 +186,10 @@ def test_another_body_under_one_id(client_api: Api, thread: int) -> None:
     assert client_api.thread(thread).get_json()["lastSeq"] == 1
 
 
-def test_client_message_ids_are_per_sender_and_thread(client_api: Api, admin_api: Api, thread: int) -> None:
-    """C8, C23: unique per (thread, sender)."""
+def test_client_message_ids_are_per_sender_and_thread(
+    bench: Workbench, client_api: Api, admin_api: Api, thread: int
+) -> None:
+    """C8, C23: unique per (thread, sender); what the index holds tells nothing of the id, nor where it came again."""
     other = client_api.open(2).get_json()["threadId"]
     answers = [
         client_api.say(thread, "a", clientMessageId="same"),
@@ -193,6 +198,11 @@ def test_client_message_ids_are_per_sender_and_thread(client_api: Api, admin_api
     ]
     assert [answer.status_code for answer in answers] == [200] * 3
     assert len({answer.get_json()["id"] for answer in answers}) == 3
+    key = bench.state.models.messages.c.client_message_key
+    with bench.state.database.read() as connection:
+        here, _, there = connection.scalars(sa.select(key).order_by(bench.state.models.messages.c.id))
+    assert here != there
+    assert not any(b"same" in one for one in (here, there))
 
 
 def test_a_retry_while_the_hosts_key_changes(bench: Workbench, client_api: Api, thread: int) -> None:
@@ -229,19 +239,21 @@ def test_the_same_post_twelve_times_at_once(make_bench: Any, host: str) -> None:
     assert apis[0].thread(thread).get_json()["lastSeq"] == 1
 
 
-@pytest.mark.parametrize("client_message_id", [None, "new"])
+@pytest.mark.parametrize("client_message_id", [None, "new", "old"])
 def test_a_post_that_passed_the_gates_before_the_close(
     bench: Workbench, thread: int, client_message_id: str | None
 ) -> None:
-    """C10, C22: the statement that takes the seq proves the thread open, whatever was read before it."""
-    bench.login("client").close(thread)
+    """C10, C22: the statement that takes the seq proves the thread open, whatever was read before; for a retry, too."""
+    bench.login("client").say(thread, "late", clientMessageId="old")
+    with bench.state.database.write() as unit:
+        unit.connection.execute(bench.state.models.threads.update().values(status="closed", closed_at=utcnow()))
     with bench.app.app_context():
         seen = bench.state.threads.get(thread)
         sender = bench.host.user_id("client")
         draft = Draft("text", text="late", client_message_id=client_message_id)
         with pytest.raises(ThreadClosed):
             bench.state.messages.post(seen, sender, draft, as_admin=False)
-    assert bench.login("client").messages(thread).get_json()["messages"] == []
+    assert len(bench.login("client").messages(thread).get_json()["messages"]) == 1
 
 
 def test_closed_thread_takes_nothing(bench: Workbench, client_api: Api, admin_api: Api, thread: int) -> None:

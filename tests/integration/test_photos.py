@@ -208,9 +208,10 @@ def test_five_may_wait(bench: Workbench, client_api: Api, admin_api: Api, thread
     assert issue(client_api, thread).status_code == 200
 
 
-def test_ten_asking_at_once(make_bench: Any) -> None:
+@pytest.mark.parametrize("host", ["reference", "reference-postgresql"])
+def test_ten_asking_at_once(make_bench: Any, host: str) -> None:
     """C24: five get an address."""
-    bench = make_bench("reference")
+    bench = make_bench(host)
     thread = bench.login("client").open(1).get_json()["threadId"]
     apis = [bench.login("client") for _ in range(10)]
     with ThreadPoolExecutor(10) as pool:

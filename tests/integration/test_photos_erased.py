@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from nursecare_chat.clock import utcnow
 from nursecare_chat.errors import StorageUnavailable
 from nursecare_chat.service import purges
 from nursecare_chat.storage import names
 from nursecare_chat.testing import advance
 
-from ..support.hosts import Api, Workbench
+from ..support.hosts import VARIED, Api, Workbench
 from ..support.photos import issue, media, post, put, refused, upload
 from ..support.pictures import JPEG
+from ..support.sse import parse
 
 
 @pytest.fixture
@@ -48,6 +50,21 @@ def test_closing_erases_photos(
     assert client_api.call("GET", kept).status_code == 200
     purge = purge_state(thread)
     assert (purge.state, purge.blobs_found, purge.blobs_deleted) == ("verified_empty", 3, 3)
+    messages = bench.state.models.messages.c
+    with bench.state.database.read() as connection:
+        assert connection.scalar(sa.select(messages.media_path).where(messages.thread_id == thread)) is None
+
+
+@pytest.mark.parametrize("bench", VARIED, indirect=True)
+def test_closed_and_not_erased_yet(bench: Workbench, client_api: Api, thread: int) -> None:
+    """C20: no address is signed from the close on, neither by the list nor by a stream: it would outlive its photo."""
+    post(client_api, thread, upload(client_api, thread))
+    assert client_api.messages(thread).get_json()["messages"][0]["media_url"]
+    with bench.state.database.write() as unit:
+        unit.connection.execute(bench.state.models.threads.update().values(status="closed", closed_at=utcnow()))
+    (listed,) = client_api.messages(thread).get_json()["messages"]
+    replayed = parse(client_api.stream(thread, "0", environ_overrides={"wsgi.multithread": False}).data)[1]
+    assert [message["media_url"] for message in (listed, replayed[0].json)] == [None, None]
 
 
 def test_a_late_put_is_erased_by_the_second_pass(

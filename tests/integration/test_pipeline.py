@@ -91,6 +91,17 @@ def test_claimed_since_an_earlier_post(bench: Workbench) -> None:
         assert client.thread(thread).get_json()["adminId"] == keys.wire(bench.host.user_id("admin"))
 
 
+def test_each_override_is_told(bench: Workbench) -> None:
+    """C16: also that of a post which goes by what an earlier one saw: of the first admin before they claim, and of the
+    other one each time.
+    """
+    client, admin, other = (bench.login(who) for who in ("client", "admin", "admin2"))
+    thread = client.open(1).get_json()["threadId"]
+    for poster in (client, admin, client, other, other):
+        assert poster.say(thread).status_code == 200
+    assert bench.state.metrics.snapshot()["admin_overrides", "post"] == 3
+
+
 def on_our_connection(bench: Workbench, statement: str) -> list[Any]:
     """The pool has but one as long as one thing is done after the other."""
     with bench.state.database.engine.connect() as connection:

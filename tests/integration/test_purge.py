@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import sqlalchemy as sa
 
 from nursecare_chat.clock import utcnow
 from nursecare_chat.errors import DatabaseUnavailable
-from nursecare_chat.service import erasure
+from nursecare_chat.service import erasure, lease, sqlite
 from nursecare_chat.service.lease import LEASE, LeaseLost
 from nursecare_chat.storage.base import Retention
 from nursecare_chat.testing import advance
@@ -199,6 +202,45 @@ def test_who_slept_too_long(bench: Workbench, client_api: Api, thread: int, monk
     assert (receipts(bench)[thread].state, receipts(bench)[thread].attempts) == ("settled", 3)
 
 
+def test_a_long_purge_is_held_on(
+    bench: Workbench, client_api: Api, thread: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C36: renewed in the middle of long work, so that nobody else takes it over meanwhile."""
+    client_api.close(thread)
+    real = bench.state.storage.delete_prefix
+    monkeypatch.setattr(lease, "RENEW", 0)
+
+    def work(prefix: str, progress: Any) -> int:
+        for _ in range(3):
+            advance(bench.app, LEASE - 5)
+            progress(0)
+        return int(real(prefix, progress))
+
+    monkeypatch.setattr(bench.state.storage, "delete_prefix", work)
+    assert bench.state.purges.run(thread)
+    assert (receipts(bench)[thread].state, receipts(bench)[thread].attempts) == ("settled", 1)
+
+
+def test_no_lease_goes_by_this_machines_clock(bench: Workbench, client_api: Api, thread: int) -> None:
+    """C36: it may be twenty minutes off; no statement that takes, holds or gives up a purge has a time of ours."""
+    client_api.close(thread)
+    purges, given = bench.state.purges, []
+
+    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *more: Any) -> None:
+        given.append(str(parameters))
+
+    sa.event.listen(bench.state.database.engine, "before_cursor_execute", note)
+    try:
+        held = purges._take(thread)
+        held.write()
+        assert purges._take(thread) is None
+        assert purges.due() == []
+    finally:
+        sa.event.remove(bench.state.database.engine, "before_cursor_execute", note)
+    assert len(given) >= 4
+    assert not any(re.search(r"datetime|20\d\d-\d\d", parameters) for parameters in given), given
+
+
 def test_failures_are_counted_in_the_database(
     bench: Workbench, client_api: Api, thread: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -263,6 +305,29 @@ def test_no_byte_is_left_in_the_files(
     for record in ours:
         shown = str(record.__dict__)
         assert [secret for secret in (CANARY, LATITUDE, LONGITUDE) if secret in shown] == []
+
+
+@pytest.mark.database("sqlite")
+def test_a_reader_holds_the_write_ahead_log(
+    make_bench: Callable[..., Workbench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C41, C38: what stands in it is not erased, so neither is the chat; the purge is tried again."""
+    monkeypatch.setattr(sqlite, "LOCK_TIMEOUT", 0.1)
+    bench = make_bench("reference")
+    with closing(sqlite3.connect(str(bench.path), isolation_level=None)) as reader:
+        reader.execute("PRAGMA journal_mode = wal")
+        api = bench.login("client")
+        thread = api.open(1).get_json()["threadId"]
+        api.say(thread, CANARY)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM chat_messages").fetchone()
+        api.close(thread)
+        purge = receipts(bench)[thread]
+        assert (purge.state, purge.last_error) == ("requested", "Checkpoint/SQLITE_BUSY")
+        reader.execute("COMMIT")
+    advance(bench.app, 6)
+    assert bench.state.purges.sweep() == 1
+    assert receipts(bench)[thread].state == "settled"
 
 
 def test_a_failing_statement_does_not_show_its_parameters(

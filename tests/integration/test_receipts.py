@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from nursecare_chat.errors import ConfigurationError, StorageUnavailable
 from nursecare_chat.receipt_key import ReceiptKey
+from nursecare_chat.service.receipts import canonical
 from nursecare_chat.storage.base import Retention
 from nursecare_chat.testing import advance
 
@@ -306,3 +307,12 @@ def test_the_command(make_bench: Callable[..., Workbench], tmp_path: Path) -> No
     with bench.app.app_context():
         bench.state.threads.forget(bench.host.db.session.get(bench.host.request_model, 1))
     assert json.loads(run(args=["chat", "receipt", str(thread)]).stdout)["state"] == "settled"
+
+
+def test_a_signature_of_what_is_not_settled(make_bench: Callable[..., Workbench]) -> None:
+    """C40: is none, though our key made it."""
+    ours = make_bench().state.receipts
+    for state, genuine_ in (("purged", False), ("settled", True)):
+        shown = {"threadId": 1, "state": state}
+        signature = base64.b64encode(ours._key.sign(canonical(shown))).decode()
+        assert ours.is_genuine({**shown, "signature": signature}) is genuine_

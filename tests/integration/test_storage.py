@@ -26,7 +26,7 @@ from flask.testing import FlaskClient
 from itsdangerous import URLSafeSerializer
 
 from nursecare_chat.config import storage_folder
-from nursecare_chat.errors import StorageUnavailable, UnsupportedMediaType
+from nursecare_chat.errors import AlreadyUploaded, StorageUnavailable, UnsupportedMediaType
 from nursecare_chat.storage import names
 from nursecare_chat.storage.base import BlobStorage
 from nursecare_chat.storage.local import AT_ONCE, LocalStorage
@@ -281,6 +281,17 @@ def test_a_body_that_breaks_off(case: Case, local: LocalStorage, name: str) -> N
     assert (response.status_code, response.get_json()["code"]) == (400, "bad_request")
     assert local.listing(MINE) == []
     assert case.send(signed.url, JPEG, **signed.headers) == 201
+
+
+@on_local
+def test_a_used_address_is_not_read(case: Case, local: LocalStorage, name: str) -> None:
+    """C24: nobody fills the disk through one, again and again."""
+    grant = local.verify("put", local.sign_put(name, "image/jpeg", len(JPEG), 60).url.rpartition("/")[2])
+    local.receive(grant, [JPEG])
+    again = iter([JPEG])
+    with pytest.raises(AlreadyUploaded):
+        local.receive(grant, again)
+    assert list(again) == [JPEG]
 
 
 @on_local

@@ -188,6 +188,8 @@ def test_disconnect_ends_a_users_streams(inside: Inside) -> None:
         chat.disconnect(inside.bench.host.user("client"))
     for reader in readers:
         reader.wait_end(2)
+    client.say(thread)
+    bystander.wait(1)
     assert not bystander.ended.is_set()
     bystander.stop()
 

@@ -30,6 +30,14 @@ def test_open_gives_the_requests_thread(bench: Workbench, client_api: Api) -> No
     assert shown["adminId"] is None
 
 
+def test_an_admin_who_opens_first_is_not_the_client(bench: Workbench, admin_api: Api) -> None:
+    """C17: the client is the request's, whoever opens; the admin has it from then on."""
+    shown = admin_api.thread(admin_api.open(3).get_json()["threadId"]).get_json()
+    with bench.app.app_context():
+        assert shown["clientId"] == wire(bench.host.user_id("client2"))
+        assert shown["adminId"] == wire(bench.host.user_id("admin"))
+
+
 def test_thread_shows_every_key(bench: Workbench, client_api: Api, thread: int) -> None:
     """C27, C15, C2: exact keys, UTC times, and host keys as numbers or strings."""
     shown = client_api.thread(thread).get_json()

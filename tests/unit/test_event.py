@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from httpx_sse import EventSource
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nursecare_chat.stream import event
@@ -20,6 +20,8 @@ from ..support.sse import Event, Parser, parse
 
 
 @given(st.text(), st.integers(0, 2**63 - 1))
+@example("hi\n\nevent: ThreadClosed\ndata: {}\n\n", 1)
+@example("\r\r\n \u0085 \u2028 \u2029 end", 2)
 def test_no_text_breaks_out_of_its_frame(text: str, seq: int) -> None:
     """C29: whatever is said arrives verbatim, as one event with our name and id, in ASCII without a bare CR."""
     frame = event.message_created(7, {"text": text, "seq": seq})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
@@ -160,6 +161,18 @@ def test_rings_deliver_once_and_in_order(hub: Hub, log: Memory) -> None:
     assert hub.count() == 0
 
 
+def test_own_messages_do_not_overtake(hub: Hub, log: Memory) -> None:
+    """C30: whoever lacks what another process wrote before it gets both from the log."""
+    stream = Stream(1, "u", 0)
+    assert hub.join(stream)
+    stream.live, log.last_seq = True, 2
+    hub.offer(1, log.after(1, 1)[0])
+    assert stream.outlet.empty
+    hub.offer(1, log.after(1, 0)[0])
+    assert stream.outlet.take(0) == b"1;"
+    hub.leave(stream)
+
+
 def test_who_goes_live_while_the_log_is_read(hub: Hub, log: Memory) -> None:
     """C30: what was read is for streams that were further; one that was not loses nothing between."""
     early, late = Stream(1, "u", 0), Stream(1, "u", 0)
@@ -183,6 +196,33 @@ def test_who_goes_live_while_the_log_is_read(hub: Hub, log: Memory) -> None:
     assert [received[stream] for stream in (early, late)] == [b"4;", b"2;3;4;"]
     for stream in (early, late):
         hub.leave(stream)
+
+
+def test_recycled(log: Memory) -> None:
+    """C34: also where a thread of the server's writes it."""
+    limits = Limits(heartbeat=0.2, max_age=0.3)
+    hub = Hub(log, None, lambda pairs: set(), MemoryDoorbell(), limits, nullcontext)
+    body = StreamBody(hub, Stream(1, "u", 0), b"", {})
+    writer = threading.Thread(target=lambda: list(body), daemon=True)
+    writer.start()
+    writer.join(5)
+    ended = not writer.is_alive()
+    body.close()
+    assert ended
+
+
+def test_a_close_behind_more_than_a_page(hub: Hub, log: Memory) -> None:
+    """C32: the farewell comes behind the last message, not behind the first page."""
+    stream = Stream(1, "u", 0)
+    assert hub.join(stream)
+    stream.live, log.last_seq, log.farewell = True, 250, b"bye"
+    hub._answer(Ring("closed", thread=1, seq=251))
+    received, deadline = b"", time.monotonic() + 10
+    while not stream.drained:
+        assert time.monotonic() < deadline, received
+        received += stream.outlet.take(0.1) or b""
+    assert received == b"".join(b"%d;" % seq for seq in range(1, 251)) + b"bye"
+    hub.leave(stream)
 
 
 def test_a_cut_stream_takes_nothing_more() -> None:

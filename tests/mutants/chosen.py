@@ -1,0 +1,20 @@
+"""A plugin of pytest's: of what is collected it keeps the tests that ``MUTANTS_TESTS`` names."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from . import Witness
+
+VARIABLE = "MUTANTS_TESTS"
+"""A JSON list of :class:`Witness` as lists."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    wanted = [Witness(file, function, *map(tuple, rest)) for file, function, *rest in json.loads(os.environ[VARIABLE])]
+    kept = [item for item in items if any(test.is_meant_by(item.nodeid) for test in wanted)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
