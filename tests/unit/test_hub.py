@@ -173,6 +173,20 @@ def test_own_messages_do_not_overtake(hub: Hub, log: Memory) -> None:
     hub.leave(stream)
 
 
+def test_who_cannot_take_more_falls_behind(hub: Hub, log: Memory) -> None:
+    """C35, C30: and where it was, so that the log gives it what did not fit."""
+    stream = Stream(1, "u", 0)
+    assert hub.join(stream)
+    stream.live, log.last_seq = True, 2
+    assert stream.push(b"x" * (MAX_BACKLOG - 1))
+    hub.offer(1, log.after(1, 0)[0])
+    assert not stream.live
+    while not stream.outlet.empty:
+        stream.outlet.take(0)
+    assert b"".join(stream.page(log)[0]) == b"1;2;"
+    hub.leave(stream)
+
+
 def test_who_goes_live_while_the_log_is_read(hub: Hub, log: Memory) -> None:
     """C30: what was read is for streams that were further; one that was not loses nothing between."""
     early, late = Stream(1, "u", 0), Stream(1, "u", 0)
