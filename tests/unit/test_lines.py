@@ -178,6 +178,13 @@ def test_recycled_with_a_backlog(make: Callable[..., Pair], lines: Lines) -> Non
     assert pair.read() == b"x" * taken + b"5\r\nframe\r\n" + LAST_CHUNK
 
 
+def test_an_idle_one_is_not_silent(make: Callable[..., Pair], lines: Lines) -> None:
+    """C29, C33: a comment, when the next look would be too late for it."""
+    pair = make()
+    lines._look(time.monotonic() + 1)
+    assert pair.client.recv(100, socket.MSG_DONTWAIT).startswith(HEARTBEAT)
+
+
 def test_the_bound_on_what_waits(make: Callable[..., Pair]) -> None:
     """C35: beyond it the hub reads the log instead, when there is room again."""
     pair, frame = make(), b"x" * 1000
