@@ -732,7 +732,7 @@ class TestGoodGuest:
 
     @pytest.mark.one_process
     def test_cleanup_goes_on_when_off(self, bench: Workbench) -> None:
-        """C7: switching the feature off never strands data: neither the task of a thread nor the sweep asks the flag."""
+        """C7: switching the feature off never strands data: neither a thread's task nor the sweep asks the flag."""
         bench.app.config["CHAT_ENABLED"] = True
         api, state = bench.login("client"), bench.state
         state.purges._wake = lambda thread_id, delay: None
