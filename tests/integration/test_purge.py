@@ -283,7 +283,7 @@ def test_failures_are_counted_in_the_database(
 def test_no_byte_is_left_in_the_files(
     make_bench: Callable[..., Workbench], caplog: pytest.LogCaptureFixture, journal: str
 ) -> None:
-    """C41: database, WAL, journal and queue; and no log of ours or SQLAlchemy's on our engine had it at DEBUG."""
+    """C41: database, WAL, journal and queue; and no log of ours or SQLAlchemy's on our engine had it."""
     bench = make_bench("reference", CHAT_QUEUE_URL="sqlite:///queue.db")
     bench.state.tasks.huey.storage.filename = str(bench.folder / "queue.db")
     with bench.app.app_context(), bench.host.db.engine.connect() as connection:
@@ -347,6 +347,19 @@ def test_a_failing_statement_does_not_show_its_parameters(
     assert "IntegrityError" in record.getMessage()
     assert record.exc_info is None
     assert client_api.thread(thread).get_json()["lastSeq"] == 2
+
+
+@pytest.mark.one_process
+def test_statements_are_logged_without_what_is_said(
+    bench: Workbench, client_api: Api, thread: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """C41: neither parameters nor rows, at whatever level our engine logs; nor have lines of ours it."""
+    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, bench.state.database.engine.logger.name):
+        client_api.say(thread, CANARY, clientMessageId=CANARY)
+        assert CANARY in client_api.messages(thread).get_data(as_text=True)
+        client_api.close(thread)
+    assert "FROM chat_messages" in caplog.text
+    assert CANARY not in "".join(str(record.__dict__) for record in caplog.records)
 
 
 @pytest.fixture(params=HOSTS)

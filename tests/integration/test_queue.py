@@ -138,6 +138,7 @@ def test_nothing_that_was_said_is_in_the_queue(bench: Workbench) -> None:
     threads = close_some(bench, 3)
     assert bench.state.tasks._background.flush(PATIENCE)
     assert bench.state.tasks.pending() == len(threads)
+    assert bench.state.tasks.suspicious() == 0
     storage = bench.state.tasks.huey.storage
     raw = [bytes(item) for item in storage.enqueued_items()]
     if bench.state.config.queue_url == "sqlite://":
