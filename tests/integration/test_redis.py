@@ -26,6 +26,7 @@ from nursecare_chat.stream.redis_doorbell import RedisDoorbell, parse
 from ..support.databases import Databases
 from ..support.hosts import Workbench
 from ..support.live import Live
+from ..support.patience import PATIENCE
 from ..support.redis import Server
 from ..support.sse import Reader
 from ..support.wait import eventually
@@ -56,20 +57,21 @@ def test_what_goes_through_redis(make_bench: Callable[..., Workbench], own_redis
     bench = make_bench("reference", CHAT_TRANSPORT_URL=own_redis.url, CHAT_RATE_POST="100/minute")
     with redis.Redis(port=own_redis.port) as client, client.pubsub() as listening:
         listening.psubscribe("*")
-        listening.get_message(timeout=5)
+        listening.get_message(timeout=5 * PATIENCE)
         watching = client.monitor()
         watching.__enter__()
         api = bench.login("client")
         thread = api.open(1).get_json()["threadId"]
-        heard = [listening.get_message(timeout=5)]
+        heard = [listening.get_message(timeout=5 * PATIENCE)]
+        assert heard[0] is not None
         api.say(thread, "the secret word", clientMessageId="secret-id")
         api.post(thread, {"type": "location", "lat": 12.3456789, "lng": 98.7654321})
         api.close(thread)
-        heard += [listening.get_message(timeout=5) for _ in range(3)]
+        heard += [listening.get_message(timeout=5 * PATIENCE) for _ in range(3)]
         with bench.app.app_context():
             bench.chat.disconnect(bench.host.user("client"))
             user_id = bench.host.user_id("client")
-        heard.append(listening.get_message(timeout=5))
+        heard.append(listening.get_message(timeout=5 * PATIENCE))
         said: list[str] = []
         while not said or "users" not in said[-1]:
             said.append(str(watching.next_command()["command"]))

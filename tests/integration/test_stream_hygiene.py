@@ -157,6 +157,30 @@ def test_one_account_that_raises_stops_nobody_elses_check(inside: Inside, monkey
     bystander.stop()
 
 
+@pytest.mark.one_process
+def test_whom_a_check_finds(make_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C34, C5: accounts that are disabled, or of which that cannot be told; with the flag off everybody."""
+    bench = make_bench("reference")
+    thread = bench.login("client").open(1).get_json()["threadId"]
+    monkeypatch.setattr(bench.state.access.policy, "view", lambda user, thread: True)
+
+    def active(user: Any) -> bool:
+        if user.email.startswith("nurse"):
+            raise RuntimeError("no directory")
+        return bool(user.active)
+
+    with bench.app.app_context():
+        pairs = {who: (bench.host.user_id(who), thread) for who in ("client", "nurse", "admin")}
+        lost = bench.state.hub._lost_access
+        assert lost(pairs.values()) == set()
+        monkeypatch.setattr(bench.host.user_model, "is_active", property(active))
+        assert lost(pairs.values()) == {pairs["nurse"]}
+        bench.host.disable("client")
+        assert lost(pairs.values()) == {pairs["nurse"], pairs["client"]}
+        bench.app.config["CHAT_ENABLED"] = False
+        assert lost(pairs.values()) == set(pairs.values())
+
+
 def test_a_check_that_fails_outright_ends_the_streams(inside: Inside) -> None:
     """C34, C3: who cannot be checked may not read on."""
     client = inside.login("client")

@@ -105,6 +105,41 @@ def test_what_cannot_be_taken_over_stays(
     assert hub.count() == 1
 
 
+def test_who_went_away_is_seen(hub: Hub, connected: tuple[Stream, Queue, socket.socket]) -> None:
+    """C33: by a look at the socket, with nothing to write to it."""
+    stream, _, client = connected
+    hub._look_at([stream], time.monotonic())
+    assert not stream.ended
+    client.close()
+    hub._look_at([stream], time.monotonic())
+    assert stream.ended
+
+
+def test_a_check_that_fails_outright(hub: Hub) -> None:
+    """C34, C3: who cannot be checked may not read on."""
+    stream = Stream(1, "u", 0)
+    assert hub.join(stream)
+    hub._lost_access = lambda pairs: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        hub._check_access()
+    assert stream.ended
+    hub.leave(stream)
+
+
+def test_a_thread_is_watched_as_long_as_it_has_streams(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C33: then its subscription goes too."""
+    watched: list[int] = []
+    monkeypatch.setattr(hub._doorbell, "watch", watched.append)
+    monkeypatch.setattr(hub._doorbell, "unwatch", watched.remove)
+    streams = [Stream(1, "u", 0) for _ in range(2)]
+    for stream in streams:
+        assert hub.join(stream)
+    for stream in streams:
+        assert watched == [1]
+        hub.leave(stream)
+    assert watched == []
+
+
 def bare(frames: bytes) -> bytes:
     """Without heartbeats and the retry at the start."""
     return re.sub(rb":\n\n|retry: \d+\n\n", b"", frames)

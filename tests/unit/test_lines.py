@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import select
 import socket
 import threading
 import time
@@ -165,6 +166,14 @@ def test_the_end_waits_for_its_turn(make: Callable[..., Pair], leave: Leaver) ->
     assert leave.left == []
     assert pair.read() == b"x" * taken + LAST_CHUNK
     eventually(lambda: leave.left == [pair.stream])
+
+
+def test_who_went_away_is_seen(make: Callable[..., Pair], lines: Lines, leave: Leaver) -> None:
+    """C33: by what the kernel says of the connection."""
+    pair = make()
+    pair.client.close()
+    lines._happened(pair.stream, pair.line, select.EPOLLHUP)
+    assert leave.left == [pair.stream]
 
 
 def test_recycled_with_a_backlog(make: Callable[..., Pair], lines: Lines) -> None:
