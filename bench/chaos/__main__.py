@@ -1,0 +1,118 @@
+"""Every fault one after the other, on both ways in which streams are written, and a table of what became of it.
+
+    script/chaos [--only NAME …] [--path handoff|body] [--quick] [--list]
+
+NAME is part of a fault's. Each is made under load where there is any, must be seen to have happened, and ends with a
+count: messages posted, lost and doubled, what an erasure left, what streams left behind. Ends with 1 if anything is
+wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import resource
+import signal
+import sys
+import time
+import traceback
+from typing import Any
+
+from tqdm import tqdm
+
+from tests.support.report import note
+
+from . import postgres_faults, process_faults, redis_faults
+from .outcome import FULL, NEITHER, PATHS, QUICK, Fault, Outcome, Size
+
+FAULTS: tuple[Fault, ...] = (*redis_faults.FAULTS, *postgres_faults.FAULTS, *process_faults.FAULTS)
+
+COLUMNS = ("posted", "lost", "doubled", "left", "leaked")
+
+
+def suffer(fault: Fault, path: str, size: Size) -> Outcome:
+    outcome = Outcome(fault.name, path, fault.sees)
+    try:
+        fault.inject(outcome, size)
+    except Exception as error:  # the others are tried all the same
+        words = "".join(traceback.format_exception(error))
+        outcome.wrong.append(f"{type(error).__name__}: {words[-3000:]}")
+    return outcome
+
+
+def shown(value: float | None) -> str:
+    if value is None:
+        return NEITHER
+    return f"{value:.1f}" if isinstance(value, float) else f"{value:,}"
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """In Markdown."""
+    heads = ("fault", "path", "what one sees", *COLUMNS, "longest delay (s)")
+    lines = [heads, ("---", "---", "---", *["---:"] * (len(COLUMNS) + 1))]
+    for one in outcomes:
+        sees = one.sees if one.survived else f"**wrong**, not: {one.sees}"
+        figures = [shown(getattr(one, column)) for column in COLUMNS]
+        lines.append((one.fault, one.path, sees, *figures, shown(one.longest)))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def leave_figures(outcomes: list[Outcome]) -> None:
+    def total(column: str) -> int:
+        return sum(getattr(one, column) or 0 for one in outcomes)
+
+    note("faults survived", "chaos", sum(one.survived for one in outcomes))
+    note("faults tried", "chaos", len(outcomes))
+    titles = {"posted": "messages posted under faults", "doubled": "duplicated"}
+    for column in COLUMNS:
+        note(titles.get(column, column), "chaos", total(column))
+
+
+def parsed() -> Any:
+    parser = argparse.ArgumentParser(
+        prog="script/chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", action="append", metavar="NAME", help="a part of a fault's name; several times")
+    parser.add_argument("--path", choices=PATHS, help="one way of writing streams; others' faults too")
+    parser.add_argument("--quick", action="store_true", help="small: whether it runs")
+    parser.add_argument("--list", action="store_true", help="say what there is, and run nothing")
+    options = parser.parse_args()
+    options.chosen = [
+        (fault, path)
+        for fault in FAULTS
+        if not options.only or any(name in fault.name for name in options.only)
+        for path in fault.paths
+        if options.path in (None, path) or path == NEITHER
+    ]
+    if not options.chosen:
+        parser.error("there is no such fault; see --list")
+    return options
+
+
+def main() -> int:
+    options = parsed()
+    if options.list:
+        print("\n".join(f"{fault.name:32} {path:8} {fault.sees}" for fault, path in options.chosen))
+        return 0
+    logging.disable(logging.CRITICAL)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    for number in (signal.SIGTERM, signal.SIGINT):  # whatever stops us, our services are ended
+        signal.signal(number, signal.default_int_handler)
+    outcomes: list[Outcome] = []
+    with tqdm(options.chosen, unit="fault") as bar:
+        for fault, path in bar:
+            bar.set_description(f"{fault.name}, {path}")
+            began = time.monotonic()
+            outcomes.append(suffer(fault, path, QUICK if options.quick else FULL))
+            said = "survived" if outcomes[-1].survived else "WRONG"
+            bar.write(f"{said:9} {fault.name}, {path}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+            for wrong in outcomes[-1].wrong:
+                bar.write(f"          {wrong}", file=sys.stderr)
+    leave_figures(outcomes)
+    survived = sum(one.survived for one in outcomes)
+    print(f"\n{table(outcomes)}\n\n{survived} of {len(outcomes)} faults survived")
+    return int(survived < len(outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

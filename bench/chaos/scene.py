@@ -1,0 +1,179 @@
+"""A server with its services, people who post and listen there, and the count of what became of it all."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from types import TracebackType
+
+import sqlalchemy as sa
+
+from bench.under_load import Listener, Load, Stored, Tally, tally
+from tests.support.databases import Databases
+from tests.support.live import Live
+from tests.support.postgres import Server as Postgres
+from tests.support.redis import Server as Redis
+from tests.support.wait import eventually
+
+from .outcome import BODY, HANDOFF, Outcome, Size
+
+SETTINGS = {
+    "CHAT_STREAM_HEARTBEAT": "5",
+    "CHAT_MAX_STREAMS_PER_USER": "off",
+    "CHAT_RATE_POST": "1000000/minute",  # so that Redis is asked
+    "GUNICORN_CMD_ARGS": "--access-logfile -",
+}
+SETTLE = 20.0
+"""Seconds after the last post in which every stream must have everything."""
+
+PATIENCE = 60.0
+"""Seconds until a load that gets nothing acknowledged any more is given up."""
+
+
+class Scene:
+    """
+    :param path: who writes streams, see :data:`~.outcome.PATHS`.
+    :param transport: instead of the address of :attr:`redis`.
+    :ivar postgres: the server of the hosts on PostgreSQL.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        size: Size,
+        kind: str = "two-gevent",
+        host: str = "reference-postgresql",
+        redis: Redis | None = None,
+        transport: str = "",
+        **env: str,
+    ) -> None:
+        self.path, self.size = path, size
+        self.folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+        self.redis, self.databases = redis or Redis(), Databases(self.folder)
+        self.listeners: list[Listener] = []
+        self.loads: list[Load] = []
+        way = {
+            "CHAT_STREAM_HANDOFF": "off" if path == BODY else "on",
+            "CHAT_TRANSPORT_URL": transport or self.redis.url,
+        }
+        try:
+            self.live = Live(kind, host, self.folder, self.databases, SETTINGS | way | env)
+        except BaseException:
+            self._close_services()
+            raise
+        self.postgres: Postgres = self.databases._server  # type: ignore[assignment]  # SQLite's hosts have none
+        self.chats: list[int] = []
+
+    def __enter__(self) -> Scene:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        for load in self.loads:
+            load.stop(patience=0)
+        for listener in self.listeners:
+            listener.stop()
+        self.live.close()
+        self._close_services()
+
+    def _close_services(self) -> None:
+        self.databases.close()
+        self.redis.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # -- people ------------------------------------------------------------------------------------------------------
+
+    def people(self, pause: float = 0.03) -> Load:
+        """Open the chats, a few streams of each, and begin to post; everything so far works."""
+        self.chats += [self.live.new_thread() for _ in range(self.size.chats)]
+        self.listen(self.chats * self.size.streams)
+        self.prove_path()
+        load = self.post(pause=pause)
+        self.wait_for_posts(load)
+        return load
+
+    def listen(self, chats: list[int]) -> list[Listener]:
+        """A stream for each of ``chats``, by turns in each of the server's processes: else one may get all."""
+        found, workers = [], self.live.server.workers()
+        for turn, worker in enumerate(workers):
+            with self.live.served_by(worker):
+                mine = [
+                    Listener(self.live.login(("client", "admin")[number % 2]), chat, resumes=True)
+                    for number, chat in enumerate(chats)
+                    if (number + number // len(self.chats)) % len(workers) == turn
+                ]
+                eventually(lambda mine=mine: all(one.open for one in mine), self.live.server)
+            found += mine
+        self.listeners += found
+        return found
+
+    def post(self, chats: list[int] | None = None, people: int = 0, pause: float = 0.03) -> Load:
+        posters = [self.live.login("client") for _ in range(people or self.size.posters)]
+        self.loads.append(Load(posters, chats or self.chats, pause, f"{len(self.loads)}-"))
+        return self.loads[-1]
+
+    def wait_for_posts(self, load: Load, count: int = 0) -> None:
+        """Until so many more were acknowledged.
+
+        :raises AssertionError: if that takes more than :data:`PATIENCE` seconds.
+        """
+        wanted = len(load.posts) + (count or self.size.messages)
+        eventually(lambda: len(load.posts) >= wanted, seconds=PATIENCE)
+
+    def prove_path(self) -> None:
+        """Gunicorn notes a request as done when its connection was taken over, else when its stream has ended."""
+
+        def written_off() -> int:
+            return sum(self.live.written_off(chat) for chat in self.chats)
+
+        if self.path == HANDOFF:
+            eventually(lambda: written_off() >= len(self.listeners), self.live.server)
+        else:
+            assert not written_off(), "streams that the server was to write were taken over"
+
+    # -- what became of it -------------------------------------------------------------------------------------------
+
+    def stored(self) -> Stored:
+        messages = self.live.bench.state.models.messages
+        found: dict[int, dict[int, str]] = defaultdict(dict)
+        with self.live.bench.state.database.read() as connection:
+            for row in connection.execute(sa.select(messages.c.thread_id, messages.c.seq, messages.c.text)):
+                found[row.thread_id][row.seq] = row.text
+        return found
+
+    def settle(self, outcome: Outcome) -> Tally:
+        """Stop posting, wait until the streams have everything, and count; what is wrong whatever the fault was."""
+        for load in self.loads:
+            load.stop()
+        posts = [post for load in self.loads for post in load.posts]
+        stored, deadline = self.stored(), time.monotonic() + SETTLE
+        while any(len(one.came) < len(stored[one.chat]) for one in self.listeners) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(0.3)  # what comes twice comes now
+        found = tally(posts, self.listeners, stored)
+        outcome.posted = (outcome.posted or 0) + found.posted
+        outcome.lost = (outcome.lost or 0) + found.lost
+        outcome.doubled = (outcome.doubled or 0) + found.doubled
+        outcome.longest = max(outcome.longest or 0.0, found.longest)
+        outcome.check(not found.disorder, f"{found.disorder} streams out of order")
+        outcome.check(not found.phantoms, f"{found.phantoms} events of nothing that is stored")
+        outcome.check(posts, "nothing was posted")
+        outcome.check(not sum(load.rude for load in self.loads), "503 without Retry-After")
+        outcome.check(not sum(load.unanswered for load in self.loads), "messages that were never acknowledged")
+        rows = sum(map(len, stored.values()))
+        outcome.check(rows == len(posts), f"{rows} rows of {len(posts)} acknowledged messages")
+        final = {one.final for one in self.listeners} - {None}
+        outcome.check(not final, f"streams answered {final}, after which browsers never come back")
+        resets = sum(one.others["reset"] for one in self.listeners)
+        outcome.check(not resets, f"{resets} resets")
+        return found
+
+    def streams_stayed(self, outcome: Outcome) -> None:
+        ends = sum(one.ends for one in self.listeners)
+        outcome.check(not ends, f"streams ended {ends} times")
+
+    def never_refused(self, outcome: Outcome) -> None:
+        refused = sum((load.refused for load in self.loads), start=type(self.loads[0].refused)())
+        outcome.check(not refused, f"posts were refused: {dict(refused)}")
