@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -45,19 +45,22 @@ class Listener:
     """One stream from the chat's beginning.
 
     :param resumes: whether it comes back with ``Last-Event-ID`` after an end, as ``EventSource`` does.
+    :param came: what came before, by a stream of another kind.
     :ivar ends: how often its stream ended before the chat or :meth:`stop` did.
+    :ivar behind: messages that came after ``ThreadClosed``.
     :ivar final: an answer after which ``EventSource`` would never come back; then neither does it.
     """
 
-    def __init__(self, person: Person, chat: int, resumes: bool = False) -> None:
+    def __init__(self, person: Person, chat: int, resumes: bool = False, came: Iterable[Came] = ()) -> None:
         self.chat = chat
-        self.came: list[Came] = []
+        self.came = [*came]
+        self.behind = 0
         self.others: Counter[str] = Counter()
         self.ends = 0
         self.final: int | None = None
         self._client = person.http
         self._resumes = resumes
-        self._last = "0"
+        self._last = str(self.came[-1].seq if self.came else 0)
         self._over = False
         self._response: httpx.Response | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -99,6 +102,7 @@ class Listener:
         for event in parser.feed(chunk):
             if event.name == "MessageCreated":
                 self.came.append(Came(event.json["seq"], event.json["text"], now))
+                self.behind += self.others["ThreadClosed"] > 0
             else:
                 self.others[event.name] += 1
         self._last = parser.last_event_id or self._last
@@ -117,15 +121,25 @@ class Load:
     """Posts from a thread for each of ``people`` until told to stop.
 
     :param pause: seconds between two posts of one of them.
+    :param padding: what fills a text up to so many characters.
+    :ivar turned_away: messages that were not posted because the chat is closed.
     :ivar refused: what attempts were answered: a status, or the error of a connection.
     :ivar rude: answers of 503 without ``Retry-After``.
     :ivar slowest: seconds, of all attempts that were answered.
     :ivar unanswered: messages that were still not acknowledged when everybody gave up.
     """
 
-    def __init__(self, people: list[Person], chats: list[int], pause: float, name: str = "") -> None:
+    def __init__(
+        self,
+        people: list[Person],
+        chats: list[int],
+        pause: float,
+        name: str = "",
+        padding: tuple[str, int] = (".", 40),
+    ) -> None:
         self.posts: list[Post] = []
         self.refused: Counter[str] = Counter()
+        self.turned_away = 0
         self.rude = 0
         self.slowest = 0.0
         self.unanswered = 0
@@ -133,6 +147,7 @@ class Load:
         self._give_up_at = float("inf")
         self._pause = pause
         self._name = name
+        self._padding, self._length = padding
         self._threads = [
             threading.Thread(target=self._post, args=(number, person, chats), daemon=True)
             for number, person in enumerate(people)
@@ -145,22 +160,25 @@ class Load:
         while not self._stop.is_set():
             chat, text = chats[count % len(chats)], f"{self._name}{number}-{count}"
             count += 1
-            self._until_acknowledged(person, chat, text)
+            self._until_acknowledged(person, chat, text, text.ljust(self._length, self._padding))
             time.sleep(self._pause)
 
-    def _until_acknowledged(self, person: Person, chat: int, text: str) -> None:
+    def _until_acknowledged(self, person: Person, chat: int, key: str, text: str) -> None:
         tries, started = 0, time.monotonic()
         while time.monotonic() < self._give_up_at:
             tries, attempted = tries + 1, time.monotonic()
             try:
-                answer = person.say(chat, text.ljust(40, "."), clientMessageId=text)
+                answer = person.say(chat, text, clientMessageId=key)
             except httpx.TransportError as error:
                 self.refused[type(error).__name__] += 1
             else:
                 took = time.monotonic() - attempted
                 self.slowest = max(self.slowest, took)
                 if answer.status_code == 200:
-                    self.posts.append(Post(chat, answer.json()["seq"], text.ljust(40, "."), started, took, tries))
+                    self.posts.append(Post(chat, answer.json()["seq"], text, started, took, tries))
+                    return
+                if answer.status_code == 403 and answer.json()["code"] == "thread_closed":
+                    self.turned_away += 1
                     return
                 self.refused[str(answer.status_code)] += 1
                 self.rude += answer.status_code == 503 and "Retry-After" not in answer.headers
@@ -204,11 +222,9 @@ class Tally(NamedTuple):
 
 
 def tally(posts: list[Post], listeners: list[Listener], stored: Stored) -> Tally:
-    at = {(post.chat, post.seq): post.at for post in posts}
     lost = sum(stored.get(post.chat, {}).get(post.seq) != post.text for post in posts)
     doubled = sum(len(rows) - len(set(rows.values())) for rows in stored.values())
     disorder = phantoms = 0
-    longest = 0.0
     for one in listeners:
         rows, seen = stored.get(one.chat, {}), {came.seq: came.text for came in one.came}
         lost += sum(seen.get(seq) != text for seq, text in rows.items())
@@ -216,8 +232,14 @@ def tally(posts: list[Post], listeners: list[Listener], stored: Stored) -> Tally
         phantoms += sum(rows.get(seq) != text for seq, text in seen.items())
         order = [came.seq for came in one.came]
         disorder += order != sorted(order)
-        longest = max([longest, *(came.at - at[one.chat, came.seq] for came in one.came if (one.chat, came.seq) in at)])
-    return Tally(len(posts), lost, doubled, disorder, phantoms, longest)
+    return Tally(len(posts), lost, doubled, disorder, phantoms, longest_delay(posts, listeners))
+
+
+def longest_delay(posts: list[Post], listeners: list[Listener]) -> float:
+    """Seconds from the first attempt at a post to its coming by a stream."""
+    at = {(post.chat, post.seq): post.at for post in posts}
+    delays = [came.at - at[one.chat, came.seq] for one in listeners for came in one.came if (one.chat, came.seq) in at]
+    return max(delays, default=0.0)
 
 
 def percentile(values: list[float], part: float) -> float:

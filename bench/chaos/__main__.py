@@ -22,10 +22,17 @@ from tqdm import tqdm
 
 from tests.support.report import note
 
-from . import postgres_faults, process_faults, redis_faults
+from . import client_faults, disk_faults, postgres_faults, process_faults, redis_faults, storage_faults
 from .outcome import FULL, NEITHER, PATHS, QUICK, Fault, Outcome, Size
 
-FAULTS: tuple[Fault, ...] = (*redis_faults.FAULTS, *postgres_faults.FAULTS, *process_faults.FAULTS)
+FAULTS: tuple[Fault, ...] = (
+    *redis_faults.FAULTS,
+    *postgres_faults.FAULTS,
+    *storage_faults.FAULTS,
+    *process_faults.FAULTS,
+    *client_faults.FAULTS,
+    *disk_faults.FAULTS,
+)
 
 COLUMNS = ("posted", "lost", "doubled", "left", "leaked")
 

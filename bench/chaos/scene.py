@@ -11,7 +11,7 @@ from types import TracebackType
 
 import sqlalchemy as sa
 
-from bench.under_load import Listener, Load, Stored, Tally, tally
+from bench.under_load import Listener, Load, Post, Stored, Tally, tally
 from tests.support.databases import Databases
 from tests.support.live import Live
 from tests.support.postgres import Server as Postgres
@@ -20,8 +20,11 @@ from tests.support.wait import eventually
 
 from .outcome import BODY, HANDOFF, Outcome, Size
 
+HEARTBEAT = 5
+"""Seconds."""
+
 SETTINGS = {
-    "CHAT_STREAM_HEARTBEAT": "5",
+    "CHAT_STREAM_HEARTBEAT": str(HEARTBEAT),
     "CHAT_MAX_STREAMS_PER_USER": "off",
     "CHAT_RATE_POST": "1000000/minute",  # so that Redis is asked
     "GUNICORN_CMD_ARGS": "--access-logfile -",
@@ -109,9 +112,15 @@ class Scene:
         self.listeners += found
         return found
 
-    def post(self, chats: list[int] | None = None, people: int = 0, pause: float = 0.03) -> Load:
+    def post(
+        self,
+        chats: list[int] | None = None,
+        people: int = 0,
+        pause: float = 0.03,
+        padding: tuple[str, int] = (".", 40),
+    ) -> Load:
         posters = [self.live.login("client") for _ in range(people or self.size.posters)]
-        self.loads.append(Load(posters, chats or self.chats, pause, f"{len(self.loads)}-"))
+        self.loads.append(Load(posters, chats or [*self.chats], pause, f"{len(self.loads)}-", padding))
         return self.loads[-1]
 
     def wait_for_posts(self, load: Load, count: int = 0) -> None:
@@ -143,11 +152,16 @@ class Scene:
                 found[row.thread_id][row.seq] = row.text
         return found
 
+    @property
+    def posts(self) -> list[Post]:
+        """All that were acknowledged."""
+        return [post for load in self.loads for post in load.posts]
+
     def settle(self, outcome: Outcome) -> Tally:
         """Stop posting, wait until the streams have everything, and count; what is wrong whatever the fault was."""
         for load in self.loads:
             load.stop()
-        posts = [post for load in self.loads for post in load.posts]
+        posts = self.posts
         stored, deadline = self.stored(), time.monotonic() + SETTLE
         while any(len(one.came) < len(stored[one.chat]) for one in self.listeners) and time.monotonic() < deadline:
             time.sleep(0.1)
