@@ -24,10 +24,11 @@ STATUSES = {
 }
 """What the service calls each of the answers that it can be told to give."""
 
-GONE, CUT, TIMEOUT = "gone", "cut", "timeout"
-"""No answer; half of one, after the request was done; and none in time, when it was done, too."""
+GONE, CUT, TIMEOUT, PAGE = "gone", "cut", "timeout", "page"
+"""No answer; half of one, when the request was done; none in time, when it was done, too; and a page for people, with
+status 200, by something that stands in between."""
 
-KINDS = (*STATUSES, GONE, CUT, TIMEOUT)
+KINDS = (*STATUSES, GONE, CUT, TIMEOUT, PAGE)
 
 SIGNED = re.compile(rb"(?im)^(authorization: *sharedkey [^:\r\n]+:)(.)")
 HOP_BY_HOP = ("transfer-encoding", "content-length", "connection", "keep-alive", "date", "server")
@@ -175,6 +176,9 @@ class _Handler(BaseHTTPRequestHandler):
         if kind in STATUSES:
             self._give(Answer(int(kind), [("x-ms-error-code", STATUSES[kind])], b""))
             return
+        if kind == PAGE:
+            self._give(Answer(200, [("Content-Type", "text/html")], b"<html><body>Please log in<br></body></html>"))
+            return
         self.close_connection = True
         if kind == GONE:
             return
@@ -182,11 +186,10 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == TIMEOUT:
             time.sleep(self.server.seconds)
             return
-        with suppress(OSError):
-            whole = f"HTTP/1.1 {answer.status} Half\r\nContent-Length: {len(answer.body) + 100}\r\n\r\n".encode()
-            # What has no body is cut in mid-head.
-            half = whole + answer.body[: len(answer.body) // 2] if answer.body else whole[: len(whole) // 2]
-            self.wfile.write(half)
+        lines = [f"{name}: {value}" for name, value in (*answer.headers, ("Content-Length", len(answer.body) + 100))]
+        head = "\r\n".join((f"HTTP/1.1 {answer.status} Half", *lines, "", "")).encode()
+        with suppress(OSError):  # what has no body is cut in its first line
+            self.wfile.write(head + answer.body[: len(answer.body) // 2] if answer.body else head[:9])
 
     def log_message(self, *arguments: Any) -> None:
         pass
