@@ -19,7 +19,7 @@ from tests.support.postgres import connect
 from tests.support.raw import RawStream
 from tests.support.wait import eventually
 
-from .outcome import Fault, Outcome, Size
+from .outcome import NEITHER, Fault, Outcome, Size
 from .scene import HEARTBEAT, Scene
 
 AT_ONCE = 50
@@ -40,7 +40,9 @@ def vanish(outcome: Outcome, size: Size) -> None:
         crowd.shrink(len(crowd.sockets))
         time.sleep(2 * HEARTBEAT)
         before = counts(scene.live, scene.redis, database)
+        written_off = scene.written_off()
         crowd.grow(size.crowd)
+        scene.prove_path(size.crowd, written_off)
         there = counts(scene.live, scene.redis, database)["open streams"] - before["open streams"]
         assert there == size.crowd, f"{there} of {size.crowd} streams were open"
         crowd.shrink(size.crowd)
@@ -65,8 +67,8 @@ class Sluggard:
         self._person, self._chat = person, chat
         self._raw = RawStream(person, chat, receive_buffer=4096).wait_head()
         self._over = threading.Event()
-        if reads:
-            threading.Thread(target=self._sip, daemon=True).start()
+        self._thread = threading.Thread(target=self._sip if reads else self._over.wait, daemon=True)
+        self._thread.start()
 
     def _sip(self) -> None:
         while not self._over.wait(1) and self._raw.sip():
@@ -75,6 +77,7 @@ class Sluggard:
     def come_back(self) -> Listener:
         """With what had come, and from there on."""
         self._over.set()
+        self._thread.join()
         with self._raw as raw:
             raw.wait_end()
             now = time.monotonic()
@@ -123,6 +126,7 @@ def same_post(outcome: Outcome, size: Size) -> None:
         scene.chats.append(scene.live.new_thread())
         (chat,) = scene.chats
         listeners = scene.listen([chat] * 4)
+        scene.prove_path()
         people = [scene.live.login("client") for _ in range(10)]
         outcome.posted = outcome.lost = outcome.doubled = 0
         for number in range(size.rounds):
@@ -164,6 +168,8 @@ def posts_and_close(outcome: Outcome, size: Size) -> None:
             chat = scene.live.new_thread()
             scene.chats.append(chat)
             listeners = scene.listen([chat] * 2)
+            if not number:
+                scene.prove_path()
             load = Load(posters, [chat], pause=0, name=f"{number}-")
             scene.loads.append(load)
             eventually(lambda: len(load.posts) >= 5)  # noqa: B023 - called here
@@ -191,6 +197,6 @@ FAULTS = (
         slow_readers,
     ),
     Fault("the same post 50 at once", "each 200 with the same id; one row, one event", same_post),
-    Fault("the same open 50 at once", "each 200 with the same id; one thread", same_open),
+    Fault("the same open 50 at once", "each 200 with the same id; one thread", same_open, (NEITHER,)),
     Fault("posts racing a close", "200 before it, or 403; nothing behind ThreadClosed", posts_and_close),
 )

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections import defaultdict
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 
 from bench.under_load import Listener, Load, Post, Stored, Tally, tally
 from tests.support.databases import Databases
-from tests.support.live import Live
+from tests.support.live import Live, Person
 from tests.support.postgres import Server as Postgres
 from tests.support.redis import Server as Redis
 from tests.support.wait import eventually
@@ -32,6 +33,9 @@ SETTINGS = {
 SETTLE = 20.0
 """Seconds after the last post in which every stream must have everything."""
 
+KEPT = 1.1
+"""Seconds after which a client gives up a connection that it does not use."""
+
 PATIENCE = 60.0
 """Seconds until a load that gets nothing acknowledged any more is given up."""
 
@@ -40,6 +44,7 @@ class Scene:
     """
     :param path: who writes streams, see :data:`~.outcome.PATHS`.
     :param transport: instead of the address of :attr:`redis`.
+    :ivar login_at: the process of the server that lets people in, if that matters.
     :ivar postgres: the server of the hosts on PostgreSQL.
     """
 
@@ -58,6 +63,7 @@ class Scene:
         self.redis, self.databases = redis or Redis(), Databases(self.folder)
         self.listeners: list[Listener] = []
         self.loads: list[Load] = []
+        self.login_at = 0
         way = {
             "CHAT_STREAM_HANDOFF": "off" if path == BODY else "on",
             "CHAT_TRANSPORT_URL": transport or self.redis.url,
@@ -97,13 +103,21 @@ class Scene:
         self.wait_for_posts(load)
         return load
 
+    def login(self, who: list[str], count: int) -> list[Person]:
+        """So many people, by turns these, whose connections to whatever process let them in are given up."""
+        with self.live.served_by(self.login_at) if self.login_at else nullcontext():
+            people = [self.live.login(who[number % len(who)]) for number in range(count)]
+        time.sleep(KEPT)
+        return people
+
     def listen(self, chats: list[int]) -> list[Listener]:
         """A stream for each of ``chats``, by turns in each of the server's processes: else one may get all."""
         found, workers = [], self.live.server.workers()
+        people = self.login(["client", "admin"], len(chats))
         for turn, worker in enumerate(workers):
             with self.live.served_by(worker):
                 mine = [
-                    Listener(self.live.login(("client", "admin")[number % 2]), chat, resumes=True)
+                    Listener(people[number], chat, resumes=True)
                     for number, chat in enumerate(chats)
                     if (number + number // len(self.chats)) % len(workers) == turn
                 ]
@@ -119,7 +133,7 @@ class Scene:
         pause: float = 0.03,
         padding: tuple[str, int] = (".", 40),
     ) -> Load:
-        posters = [self.live.login("client") for _ in range(people or self.size.posters)]
+        posters = self.login(["client"], people or self.size.posters)
         self.loads.append(Load(posters, chats or [*self.chats], pause, f"{len(self.loads)}-", padding))
         return self.loads[-1]
 
@@ -131,16 +145,20 @@ class Scene:
         wanted = len(load.posts) + (count or self.size.messages)
         eventually(lambda: len(load.posts) >= wanted, seconds=PATIENCE)
 
-    def prove_path(self) -> None:
-        """Gunicorn notes a request as done when its connection was taken over, else when its stream has ended."""
+    def prove_path(self, streams: int = 0, before: int = 0) -> None:
+        """Gunicorn notes a request as done when its connection was taken over, else when its stream has ended.
 
-        def written_off() -> int:
-            return sum(self.live.written_off(chat) for chat in self.chats)
-
+        :param streams: how many are open; those of the listeners unless it is said.
+        :param before: what :meth:`written_off` was before these.
+        """
+        streams = streams or len(self.listeners)
         if self.path == HANDOFF:
-            eventually(lambda: written_off() >= len(self.listeners), self.live.server)
+            eventually(lambda: self.written_off() - before >= streams, self.live.server)
         else:
-            assert not written_off(), "streams that the server was to write were taken over"
+            assert self.written_off() == before, "streams that the server was to write were taken over"
+
+    def written_off(self) -> int:
+        return sum(self.live.written_off(chat) for chat in self.chats)
 
     # -- what became of it -------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from nursecare_chat.storage import azure_account, names
 from nursecare_chat.testing import advance
 from tests.support import azurite
 from tests.support.databases import Databases
-from tests.support.faulty import CUT, GONE, TIMEOUT, Faulty, Request
+from tests.support.faulty import CUT, GONE, PAGE, TIMEOUT, Faulty, Request
 from tests.support.hosts import HOSTS, Workbench
 from tests.support.photos import issue
 from tests.support.photos import post as post_photo
@@ -35,7 +35,7 @@ BLOB = b"\xff\xd8\xff" + bytes(500)
 ANSWER = 1
 """Seconds for which an answer is waited for here, in place of ten."""
 
-TRANSIENT = ("500", "503", TIMEOUT, CUT, GONE, "503", "500")
+TRANSIENT = ("500", "503", TIMEOUT, CUT, GONE, PAGE, "503")
 """Of as many attempts at one purge: five until it is stalled, and two more."""
 
 
@@ -216,7 +216,7 @@ def photos(outcome: Outcome, size: Size) -> None:
     with Store() as store:
         outcome.posted, outcome.lost, outcome.doubled, outcome.longest = 0, 0, 0, 0.0
         thread = store.open()
-        tried = [(kind, only) for kind in ("500", "503", "403", CUT, GONE, TIMEOUT) for only in (bool, writes)]
+        tried = [(kind, only) for kind in ("500", "503", "403", CUT, GONE, PAGE, TIMEOUT) for only in (bool, writes)]
         for number, (kind, only) in enumerate(tried):
             issued = issue(store.client, thread, size=len(JPEG)).get_json()
             put = httpx.put(issued["uploadUrl"], content=JPEG, headers=issued["headers"])
@@ -225,7 +225,7 @@ def photos(outcome: Outcome, size: Size) -> None:
             with store.faulty.failing(kind, only):
                 answer = post_photo(store.client, thread, issued["mediaPath"], clientMessageId=str(number))
             outcome.longest = max(outcome.longest, time.monotonic() - began)
-            polite = (answer.status_code, answer.get_json()["code"]) == (503, "unavailable")
+            polite = (answer.status_code, answer.get_json().get("code")) == (503, "unavailable")
             outcome.check(polite and answer.headers.get("Retry-After"), f"{kind}: answered {answer.status_code}")
             before = len(store.client.messages(thread, limit=50).get_json()["messages"])
             outcome.check(before == number, f"{kind}: a message of a post that was not acknowledged")
