@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from . import client_faults, clock_faults, disk_faults, postgres_faults, process_faults, redis_faults, storage_faults
 from .outcome import FULL, NEITHER, PATHS, QUICK, Fault, Outcome
-from .report import leave_figures, suffer, table
+from .report import conclude, suffer
 
 FAULTS: tuple[Fault, ...] = (
     *redis_faults.FAULTS,
@@ -74,10 +74,7 @@ def main() -> int:
             bar.write(f"{said:9} {fault.name}, {path}: {time.monotonic() - began:.0f} s", file=sys.stderr)
             for wrong in outcomes[-1].wrong:
                 bar.write(f"          {wrong}", file=sys.stderr)
-    leave_figures(outcomes)
-    survived = sum(one.survived for one in outcomes)
-    print(f"\n{table(outcomes)}\n\n{survived} of {len(outcomes)} faults survived")
-    return int(survived < len(outcomes))
+    return conclude(outcomes)
 
 
 if __name__ == "__main__":

@@ -47,3 +47,11 @@ def leave_figures(outcomes: list[Outcome]) -> None:
     titles = {"posted": "messages posted under faults", "doubled": "duplicated"}
     for column in COLUMNS:
         note(titles.get(column, column), "chaos", total(column))
+
+
+def conclude(outcomes: list[Outcome]) -> int:
+    """Leave the figures, print the table; the exit status."""
+    leave_figures(outcomes)
+    survived = sum(one.survived for one in outcomes)
+    print(f"\n{table(outcomes)}\n\n{survived} of {len(outcomes)} faults survived")
+    return int(survived < len(outcomes))
