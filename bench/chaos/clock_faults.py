@@ -12,7 +12,7 @@ from tests.support.hosts import HOSTS, Host
 from .outcome import Fault, Outcome, Size
 from .scene import Scene
 
-LOGGED = """--access-logfile - --access-logformat '%(p)s "%(r)s" %(s)s '"""
+LOGGED = """--access-logfile - --access-logformat '%(p)s "%(r)s" %(s)s -'"""
 
 
 class Ahead(Host):

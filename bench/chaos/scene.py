@@ -155,6 +155,7 @@ class Scene:
         if self.path == HANDOFF:
             eventually(lambda: self.written_off() - before >= streams, self.live.server)
         else:
+            assert '"POST /login HTTP/1.1" 200 ' in self.live.server.output, "there is no access log"
             assert self.written_off() == before, "streams that the server was to write were taken over"
 
     def written_off(self) -> int:
