@@ -65,7 +65,7 @@ def hung(outcome: Outcome, size: Size) -> None:
 
 
 def locked(outcome: Outcome, size: Size) -> None:
-    """More than the pool's connections wait for one chat's row, while others' posts, lists and streams go on."""
+    """Some wait for one chat's row, while posts to others go on, and everybody's lists and streams."""
     with Scene(outcome.path, size) as scene:
         others = scene.people()
         chat = scene.live.new_thread()

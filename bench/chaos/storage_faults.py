@@ -23,7 +23,7 @@ from nursecare_chat.storage import azure_account, names
 from nursecare_chat.testing import advance
 from tests.support import azurite
 from tests.support.databases import Databases
-from tests.support.faulty import CUT, GONE, PAGE, TIMEOUT, Faulty, Request
+from tests.support.faulty import CUT, GONE, PAGE, TIMEOUT, Faulty, Request, everything
 from tests.support.hosts import HOSTS, Workbench
 from tests.support.photos import issue
 from tests.support.photos import post as post_photo
@@ -216,7 +216,9 @@ def photos(outcome: Outcome, size: Size) -> None:
     with Store() as store:
         outcome.posted, outcome.lost, outcome.doubled, outcome.longest = 0, 0, 0, 0.0
         thread = store.open()
-        tried = [(kind, only) for kind in ("500", "503", "403", CUT, GONE, PAGE, TIMEOUT) for only in (bool, writes)]
+        tried = [
+            (kind, only) for kind in ("500", "503", "403", CUT, GONE, PAGE, TIMEOUT) for only in (everything, writes)
+        ]
         for number, (kind, only) in enumerate(tried):
             issued = issue(store.client, thread, size=len(JPEG)).get_json()
             put = httpx.put(issued["uploadUrl"], content=JPEG, headers=issued["headers"])

@@ -61,7 +61,11 @@ Choice = Callable[[Request], Fault | None]
 
 
 def well(request: Request) -> None:
-    return None
+    """Nothing fails."""
+
+
+def everything(request: Request) -> bool:
+    return True
 
 
 class Faulty(ThreadingHTTPServer):
@@ -93,9 +97,9 @@ class Faulty(ThreadingHTTPServer):
         return f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={self.url};"
 
     @contextmanager
-    def failing(self, kind: str, only: Callable[[Request], bool] = bool, share: float = 0.0) -> Iterator[Faulty]:
+    def failing(self, kind: str, only: Callable[[Request], bool] = everything, share: float = 0.0) -> Iterator[Faulty]:
         """
-        :param only: what fails; else everything.
+        :param only: what fails.
         :param share: see :class:`Fault`; then nothing but deletions fails, and single ones only if it is 1.
         :raises AssertionError: at the end, if nothing failed.
         """
