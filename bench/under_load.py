@@ -148,12 +148,15 @@ class Load:
         self._pause = pause
         self._name = name
         self._padding, self._length = padding
-        self._threads = [
-            threading.Thread(target=self._post, args=(number, person, chats), daemon=True)
-            for number, person in enumerate(people)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
+        self.add(people, chats)
+
+    def add(self, people: list[Person], chats: list[int]) -> None:
+        """More of them, each in all of ``chats`` by turns."""
+        for person in people:
+            number = len(self._threads)
+            self._threads.append(threading.Thread(target=self._post, args=(number, person, chats), daemon=True))
+            self._threads[-1].start()
 
     def _post(self, number: int, person: Person, chats: list[int]) -> None:
         count = 0

@@ -61,6 +61,7 @@ def down_at_start(outcome: Outcome, size: Size) -> None:
         assert is_away(server)
         load = scene.people()
         time.sleep(size.away / 2)
+        scene.caught_up(outcome)
         assert is_away(server)
         server.start()
         scene.wait_for_posts(load)
@@ -72,6 +73,7 @@ def killed(outcome: Outcome, size: Size) -> None:
     with served(outcome, size) as scene:
         scene.redis.kill()
         time.sleep(size.away)
+        scene.caught_up(outcome)
         assert is_away(scene.redis)
         scene.redis.start()
 
@@ -80,6 +82,7 @@ def hung(outcome: Outcome, size: Size) -> None:
     with served(outcome, size) as scene:
         scene.redis.hang()
         time.sleep(size.away)
+        scene.caught_up(outcome)
         assert is_away(scene.redis)
         scene.redis.resume()
 
@@ -93,6 +96,7 @@ def slow(outcome: Outcome, size: Size) -> None:
             network.delay = LAG
             scene.wait_for_posts(load)
             time.sleep(size.away)
+            scene.caught_up(outcome)
             network.delay = 0
             scene.wait_for_posts(load)
             unnoticed(scene, outcome)

@@ -95,11 +95,25 @@ class Scene:
     # -- people ------------------------------------------------------------------------------------------------------
 
     def people(self, pause: float = 0.03) -> Load:
-        """Open the chats, a few streams of each, and begin to post; everything so far works."""
+        """Open the chats, a few streams of each, and begin to post; everything so far works.
+
+        What is said in a chat goes to one of the server's processes, and half of its streams are in another: that one
+        hears of it from outside.
+        """
         self.chats += [self.live.new_thread() for _ in range(self.size.chats)]
         self.listen(self.chats * self.size.streams)
         self.prove_path()
-        load = self.post(pause=pause)
+        workers = self.live.server.workers()
+        posters = self.login(["client"], self.size.posters)
+        load = Load([], [], pause, f"{len(self.loads)}-")
+        self.loads.append(load)
+        for turn, worker in enumerate(workers):
+            chats, mine = self.chats[turn :: len(workers)], posters[turn :: len(workers)]
+            if chats and mine:
+                with self.live.served_by(worker):
+                    wanted = len(load.posts) + len(mine)
+                    load.add(mine, chats)
+                    eventually(lambda wanted=wanted: len(load.posts) >= wanted, self.live.server)
         self.wait_for_posts(load)
         return load
 
@@ -202,6 +216,21 @@ class Scene:
         resets = sum(one.others["reset"] for one in self.listeners)
         outcome.check(not resets, f"{resets} resets")
         return found
+
+    def caught_up(self, outcome: Outcome) -> None:
+        """What was acknowledged so far comes by all streams, whatever is away right now."""
+        posts = self.posts
+
+        def missing() -> int:
+            seen = {id(one): {came.seq for came in one.came} for one in self.listeners}
+            return sum(
+                post.seq not in seen[id(one)] for one in self.listeners for post in posts if post.chat == one.chat
+            )
+
+        deadline = time.monotonic() + SETTLE
+        while (late := missing()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        outcome.check(not late, f"{late} messages did not come as long as it was so")
 
     def streams_stayed(self, outcome: Outcome) -> None:
         ends = sum(one.ends for one in self.listeners)
