@@ -41,6 +41,9 @@ BLOB = b"\xff\xd8\xff" + bytes(500)
 HOST = "reference-postgresql"
 FREE = 10
 """Purges that wait for a worker, at least, as long as workers are killed."""
+PATIENCE = 300.0
+"""Seconds in which the last worker must have settled everything."""
+
 COUNT = 1000
 """Blobs of the purge that is timed."""
 
@@ -170,9 +173,12 @@ def kill_and_kill(
         worker.end()
         if not patient:
             yard.a_minute_passes()
-    worker = yard.worker()
+    worker, deadline = yard.worker(), time.monotonic() + PATIENCE
     while any(row.state != "settled" for row in look()) and worker.popen.poll() is None:
         show(kills, kills, len(seen), len(closed))
+        if time.monotonic() > deadline:
+            worker.end()
+            raise AssertionError(f"only {len(seen)} of {len(closed)} purges are settled")
         time.sleep(0.5)
     worker.end()
     rows = yard.purges()

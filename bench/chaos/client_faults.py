@@ -12,7 +12,6 @@ import sqlalchemy as sa
 
 from bench.streams import Crowd, Watched, counts
 from bench.under_load import Came, Listener, Load, longest_delay
-from nursecare_chat.stream.outlet import MAX_STUCK
 from tests.support.hosts import HOSTS
 from tests.support.live import Person
 from tests.support.postgres import connect
@@ -23,6 +22,9 @@ from .outcome import NEITHER, Fault, Outcome, Size
 from .scene import HEARTBEAT, Scene
 
 AT_ONCE = 50
+MAX_STUCK = 30.0
+"""Seconds after which a client is cut off that takes nothing."""
+
 LONG = ("\u4e00", 5000)
 """Some 30 kB in a frame."""
 

@@ -7,12 +7,14 @@ import time
 import psycopg
 import sqlalchemy as sa
 
-from nursecare_chat.service.postgres import ANSWER_TIMEOUT, LOCK_TIMEOUT
 from tests.support.postgres import Server as Postgres
 from tests.support.postgres import connect
 
 from .outcome import Fault, Outcome, Size
 from .scene import Scene
+
+LOCK_TIMEOUT, ANSWER_TIMEOUT = 5.0, 12.0
+"""Seconds for which a post may wait for a row, and for an answer of the database's."""
 
 SLACK = 10.0
 """Seconds by which a busy machine may be late at a bound."""
