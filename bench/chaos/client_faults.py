@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import httpx
 import sqlalchemy as sa
@@ -132,7 +133,7 @@ def same_post(outcome: Outcome, size: Size) -> None:
         people = [scene.live.login("client") for _ in range(10)]
         outcome.posted = outcome.lost = outcome.doubled = 0
         for number in range(size.rounds):
-            answers = at_once(lambda one: one.say(chat, f"{number}", clientMessageId=f"{number}"), people)  # noqa: B023 - called here
+            answers = at_once(partial(Person.say, thread=chat, text=f"{number}", clientMessageId=f"{number}"), people)
             codes = {answer.status_code for answer in answers}
             outcome.check(codes == {200}, f"posts were answered {codes}")
             ids = {answer.json().get("id") for answer in answers}
@@ -154,7 +155,8 @@ def same_open(outcome: Outcome, size: Size) -> None:
         for _ in range(size.rounds):
             with scene.live.bench.app.app_context():
                 request_id = scene.live.bench.host.new_request("client")
-            answers = at_once(lambda one: one.http.post(f"/api/requests/{request_id}/chat/open"), people)  # noqa: B023 - called here
+            path = f"/api/requests/{request_id}/chat/open"
+            answers = at_once(lambda one, path=path: one.http.post(path), people)
             codes = {answer.status_code for answer in answers}
             outcome.check(codes == {200}, f"opens were answered {codes}")
             ids = {answer.json().get("threadId") for answer in answers}
@@ -174,12 +176,12 @@ def posts_and_close(outcome: Outcome, size: Size) -> None:
                 scene.prove_path()
             load = Load(posters, [chat], pause=0, name=f"{number}-")
             scene.loads.append(load)
-            eventually(lambda: len(load.posts) >= 5)  # noqa: B023 - called here
+            eventually(lambda load=load: len(load.posts) >= 5)
             answer, closed_at = closer.close(chat), time.monotonic()
             outcome.check(answer.status_code == 200, f"the close was answered {answer.status_code}")
-            eventually(lambda: load.turned_away >= len(posters))  # noqa: B023 - called here
+            eventually(lambda load=load: load.turned_away >= len(posters))
             load.stop()
-            eventually(lambda: all(one.others["ThreadClosed"] for one in listeners), scene.live.server)  # noqa: B023 - called here
+            eventually(lambda some=listeners: all(one.others["ThreadClosed"] for one in some), scene.live.server)
             last = closer.thread(chat)["lastSeq"]
             late += sum(post.at > closed_at or post.seq > last for post in load.posts)
             turned_away += load.turned_away

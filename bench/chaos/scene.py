@@ -9,13 +9,13 @@ from collections import defaultdict
 from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import sqlalchemy as sa
 
 from bench.under_load import Listener, Load, Post, Stored, Tally, tally
 from tests.support.databases import Databases
 from tests.support.live import Live, Person
-from tests.support.postgres import Server as Postgres
 from tests.support.redis import Server as Redis
 from tests.support.wait import eventually
 
@@ -45,7 +45,7 @@ class Scene:
     :param path: who writes streams, see :data:`~.outcome.PATHS`.
     :param transport: instead of the address of :attr:`redis`.
     :ivar login_at: the process of the server that lets people in, if that matters.
-    :ivar postgres: the server of the hosts on PostgreSQL.
+    :ivar postgres: PostgreSQL's server, where the host is on one.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Scene:
         except BaseException:
             self._close_services()
             raise
-        self.postgres: Postgres = self.databases._server  # type: ignore[assignment]  # SQLite's hosts have none
+        self.postgres: Any = self.databases._server
         self.chats: list[int] = []
 
     def __enter__(self) -> Scene:

@@ -137,7 +137,7 @@ def alerts() -> Iterator[list[str]]:
     """What the purges log as errors meanwhile."""
     said: list[str] = []
     handler, log = logging.Handler(logging.ERROR), logging.getLogger("nursecare_chat.service.purges")
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]  # all it is to do
+    handler.emit = lambda record: said.append(record.getMessage())
     disabled, propagates = logging.root.manager.disable, log.propagate
     logging.disable(logging.WARNING)
     log.addHandler(handler)

@@ -31,10 +31,10 @@ def shift(seconds: float) -> None:
 
     class Ahead(datetime.datetime):
         @classmethod
-        def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:  # type: ignore[override]  # the plain one
+        def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:
             return datetime.datetime.now(tz) + datetime.timedelta(seconds=seconds)
 
     time.time = lambda: right() + seconds
     for name, module in list(sys.modules.items()):
         if name.startswith("nursecare_chat") and getattr(module, "datetime", None) is datetime.datetime:
-            module.datetime = Ahead  # type: ignore[attr-defined]  # it is there
+            module.datetime = Ahead
