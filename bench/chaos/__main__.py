@@ -20,7 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from . import client_faults, clock_faults, disk_faults, postgres_faults, process_faults, redis_faults, storage_faults
-from .outcome import FULL, NEITHER, PATHS, QUICK, Fault, Outcome
+from .outcome import FULL, NEITHER, PATHS, QUICK, Fault, Outcome, Size
 from .report import conclude, suffer
 
 FAULTS: tuple[Fault, ...] = (
@@ -55,6 +55,19 @@ def parsed() -> Any:
     return options
 
 
+def run(chosen: list[tuple[Fault, str]], size: Size, outcomes: list[Outcome]) -> None:
+    """One after the other; what became of each goes to ``outcomes``."""
+    with tqdm(chosen, unit="fault") as bar:
+        for fault, path in bar:
+            bar.set_description(f"{fault.name}, {path}")
+            began = time.monotonic()
+            outcomes.append(suffer(fault, path, size))
+            said = "survived" if outcomes[-1].survived else "WRONG"
+            bar.write(f"{said:9} {fault.name}, {path}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+            for wrong in outcomes[-1].wrong:
+                bar.write(f"          {wrong}", file=sys.stderr)
+
+
 def main() -> int:
     options = parsed()
     if options.list:
@@ -65,15 +78,12 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):  # whatever stops us, our services are ended
         signal.signal(number, signal.default_int_handler)
     outcomes: list[Outcome] = []
-    with tqdm(options.chosen, unit="fault") as bar:
-        for fault, path in bar:
-            bar.set_description(f"{fault.name}, {path}")
-            began = time.monotonic()
-            outcomes.append(suffer(fault, path, QUICK if options.quick else FULL))
-            said = "survived" if outcomes[-1].survived else "WRONG"
-            bar.write(f"{said:9} {fault.name}, {path}: {time.monotonic() - began:.0f} s", file=sys.stderr)
-            for wrong in outcomes[-1].wrong:
-                bar.write(f"          {wrong}", file=sys.stderr)
+    try:
+        run(options.chosen, QUICK if options.quick else FULL, outcomes)
+    except KeyboardInterrupt:
+        print(f"stopped after {len(outcomes)} of {len(options.chosen)}", file=sys.stderr)
+        conclude(outcomes)
+        return 130
     return conclude(outcomes)
 
 
