@@ -72,6 +72,7 @@ class Yard:
             "CHAT_ENABLED": "true",
         }
         self._log = folder / "worker.log"
+        self._worker: Process | None = None
 
     def close_threads(self, count: int, blobs: int) -> list[int]:
         client = self.bench.login("client")
@@ -93,7 +94,14 @@ class Yard:
 
     def worker(self) -> Process:
         command = [sys.executable, "-m", "flask", "--app", self.bench.host.wsgi, "chat", "worker"]
-        return Process(command, self._log, self._environment)
+        self._worker = Process(command, self._log, self._environment)
+        return self._worker
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.end()
+        self.bench.close()
+        self.databases.close()
 
     def a_minute_passes(self) -> None:
         """For what a killed worker had: its lease is over."""
@@ -273,8 +281,7 @@ def main() -> None:
                 for name, value in times.items():
                     print(f"  {name:42} {value:.2f} s  {value / fastest:.2f}")
         finally:
-            yard.bench.close()
-            yard.databases.close()
+            yard.close()
             faulty.close()
             azurite.close()
             redis.close()

@@ -59,8 +59,7 @@ def worker_killed(outcome: Outcome, size: Size) -> None:
         outcome.check(not found["receipts before it was empty"], "a receipt was signed before it was true")
         outcome.check(found["leased after a kill, by state"], "nobody was killed while it erased")
     finally:
-        yard.bench.close()
-        yard.databases.close()
+        yard.close()
         faulty.close()
         azurite.close()
         shutil.rmtree(folder, ignore_errors=True)
