@@ -133,3 +133,13 @@ def test_what_the_policy_hides(make_bench: Any) -> None:
     bench.state.access.policy = bind(Discreet, user_key="id", request_client=None)
     assert inbox(api, limit=1).get_json() == {"threads": [], "nextCursor": "2"}
     assert [thread["requestId"] for thread in inbox(api, limit=1, cursor=2).get_json()["threads"]] == [1]
+
+
+@pytest.mark.one_process
+def test_what_everybody_may_view(make_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C27: is listed for those whom it concerns all the same, and for nobody else."""
+    bench = make_bench("reference")
+    thread = open_new(bench)
+    monkeypatch.setattr(bench.state.access.policy, "view", lambda user, thread: True)
+    listed = {who: ids(inbox(bench.login(who))) for who in ("client", "client2", "nurse", "admin")}
+    assert listed == {"client": [thread], "client2": [], "nurse": [], "admin": [thread]}

@@ -258,6 +258,23 @@ def test_who_comes_late_hears_it_once(round_: Round) -> None:
 
 
 @pytest.mark.one_process
+def test_hidden_from_the_start(round_: Round, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C46, C34: of a new thread that the policy does not show nothing is said, until it does."""
+    api, stream = round_.bench.login("client"), round_.join("client")
+    round_.run()
+    with monkeypatch.context() as patch:
+        patch.setattr(round_.state.access.policy, "view", lambda user, thread: False)
+        thread = open_new(round_.bench)
+        for everything in (False, True):
+            round_.run(thread, everything=everything)
+            assert names(stream) == []
+    api.say(thread)
+    round_.board.reconsider()
+    round_.run()
+    assert names(stream) == [OPENED, SAID]
+
+
+@pytest.mark.one_process
 def test_a_ring_does_not_move_the_id(round_: Round) -> None:
     """C46: another thread's message that was not rung for is before it; only a look at everything moves the id on."""
     api = round_.bench.login("client")

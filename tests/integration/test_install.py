@@ -730,17 +730,21 @@ class TestGoodGuest:
         logger = logging.getLogger("nursecare_chat")
         assert (logger.handlers, logger.level, logger.propagate) == ([], logging.NOTSET, True)
 
+    @pytest.mark.one_process
     def test_cleanup_goes_on_when_off(self, bench: Workbench) -> None:
-        """C7: switching the feature off never strands data."""
+        """C7: switching the feature off never strands data: neither a thread's task nor the sweep asks the flag."""
         bench.app.config["CHAT_ENABLED"] = True
-        api = bench.login("client")
-        thread = api.open(1).get_json()["threadId"]
-        api.say(thread, "to be erased")
-        purges = bench.state.purges
-        purges._wake = lambda thread_id, delay: None
-        api.close(thread)
+        api, state = bench.login("client"), bench.state
+        state.purges._wake = lambda thread_id, delay: None
+        threads = [api.open(number).get_json()["threadId"] for number in (1, 2)]
+        for thread in threads:
+            api.say(thread, "to be erased")
+            api.close(thread)
         bench.app.config["CHAT_ENABLED"] = False
-        assert purges.sweep() == 1
+        state.tasks.purge(threads[0])
+        assert state.purges.due() == threads[1:]
+        state.tasks.sweep()
+        assert state.purges.due() == []
 
 
 def test_unexpected_errors_are_ours_alone(make_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:

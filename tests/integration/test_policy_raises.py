@@ -68,8 +68,10 @@ def test_nobody_may(
 @pytest.mark.one_process
 @pytest.mark.parametrize("raising", BLIND)
 @pytest.mark.parametrize("who", ["client", "admin"])
-def test_nothing_in_the_inbox(bench: Workbench, monkeypatch: pytest.MonkeyPatch, raising: str, who: str) -> None:
-    """C3, C27, C46: neither in the list nor in its stream."""
+def test_nothing_in_the_inbox(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, raising: str, who: str
+) -> None:
+    """C3, C16, C27, C46: neither in the list nor in its stream; it is logged."""
     api = bench.login(who)
     thread = api.open(1).get_json()["threadId"]
 
@@ -86,6 +88,8 @@ def test_nothing_in_the_inbox(bench: Workbench, monkeypatch: pytest.MonkeyPatch,
     assert seen(since)[0] == [thread]
     assert "private" in seen(since)[1]
     monkeypatch.setattr(bench.state.access.policy, raising, unsure)
+    assert "chat policy raised, denied" not in caplog.text
     listed, stream = seen(since)
     assert listed == []
+    assert "chat policy raised, denied" in caplog.text
     assert "private" not in stream

@@ -137,6 +137,7 @@ def test_no_receipt_for_what_is_left(
         shown = receipt(api, thread)
         assert (shown["state"], shown["signature"], shown["purgedAt"]) == (state, None, None)
         assert shown["reason"]
+        assert shown["listing"] is None
         assert ("chat purge blocked" in caplog.text) == (state == "blocked")
         for seconds in (5, 30, 60, 120):
             advance(bench.app, seconds + 1)
@@ -144,7 +145,11 @@ def test_no_receipt_for_what_is_left(
         assert receipt(api, thread)["state"] == ("blocked" if state == "blocked" else "stalled")
     advance(bench.app, 301)
     assert bench.state.purges.sweep() == 1
-    assert receipt(api, thread)["state"] == "purged"
+    assert (receipt(api, thread)["state"], receipt(api, thread)["listing"]) == ("purged", [])
+    monkeypatch.setattr(bench.state.storage, "delete_prefix", Refusing(error))
+    advance(bench.app, 40 * 60)
+    assert bench.state.purges.sweep() == 0
+    assert receipt(api, thread)["listing"] is None
 
 
 @pytest.mark.parametrize(
@@ -208,12 +213,24 @@ def test_without_redaction(make_bench: Callable[..., Workbench]) -> None:
     assert (receipt(api, thread)["recoverableUntil"], receipt(api, thread)["reason"]) == ("unknown", "redaction_off")
 
 
+@pytest.mark.parametrize(
+    ("first", "later", "until"),
+    [
+        (Retention(7, "soft_delete"), Retention(), "20"),
+        (Retention(None, "soft_delete_unknown"), Retention(7, "soft_delete"), "unknown"),
+    ],
+    ids=str,
+)
 def test_a_photo_that_was_refused_counts_too(
-    make_bench: Callable[..., Workbench], monkeypatch: pytest.MonkeyPatch
+    make_bench: Callable[..., Workbench],
+    monkeypatch: pytest.MonkeyPatch,
+    first: Retention,
+    later: Retention,
+    until: str,
 ) -> None:
     """C40: soft delete has it all the same; and what an earlier look found is not forgotten."""
     bench = make_bench()
-    kept = [Retention(7, "soft_delete")]
+    kept = [first]
     monkeypatch.setattr(bench.state.storage, "retention", lambda: kept[0])
     api = bench.login("client")
     thread = api.open(1).get_json()["threadId"]
@@ -221,13 +238,14 @@ def test_a_photo_that_was_refused_counts_too(
     put(api, issued)
     bench.state.storage.delete(issued["mediaPath"])
     api.close(thread)
-    kept[0] = Retention()
+    kept[0] = later
     advance(bench.app, 40 * 60)
     while bench.state.purges.sweep():
         advance(bench.app, 61)
     shown = receipt(api, thread)
-    assert (shown["state"], shown["blobsFound"], shown["reason"]) == ("settled", 0, "soft_delete")
+    assert (shown["state"], shown["blobsFound"], shown["reason"]) == ("settled", 0, first.reason)
     assert shown["recoverableUntil"] > shown["closedAt"]
+    assert shown["recoverableUntil"].startswith(until)
 
 
 def test_photos_that_are_not_where_they_were(make_bench: Callable[..., Workbench]) -> None:

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..support import patience
 from . import ROOT, Mutant, Witness
 from .chosen import VARIABLE
 
@@ -32,6 +33,9 @@ TOOLS = ".tools"
 
 PASSED, FAILED, HUNG = 0, 1, -1
 """pytest's exit statuses, and ours for a run that did not end. Any other says that the list is wrong."""
+
+PATIENCE = "0.3"
+"""Of the tests: most of them wait for what a bug keeps away. Without a bug they must pass with it too."""
 
 GRACE = 20
 """Seconds for pytest to end its servers after an interrupt."""
@@ -89,7 +93,11 @@ class Copy:
         self._seen.write_text("")
         files = sorted({test.file for test in tests})
         arguments = [*PYTEST, *(["-x"] if stop else []), f"--basetemp={self._temporary}", *files]
-        job = {"arguments": arguments, "env": {VARIABLE: json.dumps(tests)}, "output": str(self._output)}
+        job = {
+            "arguments": arguments,
+            "env": {VARIABLE: json.dumps(tests), patience.VARIABLE: PATIENCE},
+            "output": str(self._output),
+        }
         began = time.monotonic()
         try:
             status = self._done(job, timeout)

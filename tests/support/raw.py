@@ -7,6 +7,7 @@ import socket
 from types import TracebackType
 
 from .live import Person
+from .patience import PATIENCE
 from .sse import Event, parse
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -35,7 +36,7 @@ class RawStream:
         self._socket = socket.socket()
         if receive_buffer is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self._socket.settimeout(30)
+        self._socket.settimeout(30 * PATIENCE)
         self._socket.connect((url.host, url.port))
         cookie = "; ".join(f"{name}={value}" for name, value in person.http.cookies.items())
         lines = (

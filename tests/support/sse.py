@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from .patience import PATIENCE
+
 
 class Event(NamedTuple):
     name: str
@@ -118,14 +120,14 @@ class Reader:
                 raise
             return self._client.send(self._request, stream=True)
 
-    def wait(self, count: int, seconds: float = 20) -> list[Event]:
+    def wait(self, count: int, seconds: float = 20 * PATIENCE) -> list[Event]:
         """The events as soon as there are ``count``."""
         with self._news:
             self._news.wait_for(lambda: len(self.events) >= count or self.ended.is_set(), seconds)
         assert len(self.events) >= count, f"only {self.events} of {count} events came"
         return self.events
 
-    def wait_for(self, thread: int, *kinds: str, seconds: float = 20) -> list[Event]:
+    def wait_for(self, thread: int, *kinds: str, seconds: float = 20 * PATIENCE) -> list[Event]:
         """The events of one thread as soon as they are of these kinds, in this order."""
         deadline = time.monotonic() + seconds
         with self._news:
@@ -140,14 +142,14 @@ class Reader:
         """What came about one thread."""
         return [event for event in self.events if event.json.get("threadId") == thread]
 
-    def wait_open(self, seconds: float = 20) -> Reader:
+    def wait_open(self, seconds: float = 20 * PATIENCE) -> Reader:
         """As soon as the first bytes are there, and with them the place from which it is live."""
         with self._news:
             self._news.wait_for(lambda: self.parser.raw or self.ended.is_set(), seconds)
         assert self.parser.raw or self.ended.is_set()
         return self
 
-    def wait_end(self, seconds: float = 20) -> list[Event]:
+    def wait_end(self, seconds: float = 20 * PATIENCE) -> list[Event]:
         assert self.ended.wait(seconds), f"the stream did not end; events: {self.events}"
         return self.events
 

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from .patience import PATIENCE
 from .servers import Process
 
 T = TypeVar("T")
 
 
-def eventually(reached: Callable[[], T], *said_by: Process, seconds: float = 30) -> T:
+def eventually(reached: Callable[[], T], *said_by: Process, seconds: float = 30 * PATIENCE) -> T:
     """What ``reached`` gives as soon as that is true; what the processes said if it never is."""
     deadline = time.monotonic() + seconds
     while not (result := reached()):

@@ -13,6 +13,7 @@ import pytest
 
 from nursecare_chat.errors import DatabaseUnavailable, StorageUnavailable
 from nursecare_chat.stream import body as body_module
+from nursecare_chat.stream import event
 from nursecare_chat.stream import hub as hub_module
 from nursecare_chat.stream import lines as lines_module
 from nursecare_chat.stream.body import StreamBody
@@ -173,6 +174,20 @@ def test_own_messages_do_not_overtake(hub: Hub, log: Memory) -> None:
     hub.leave(stream)
 
 
+def test_who_cannot_take_more_falls_behind(hub: Hub, log: Memory) -> None:
+    """C35, C30: and where it was, so that the log gives it what did not fit."""
+    stream = Stream(1, "u", 0)
+    assert hub.join(stream)
+    stream.live, log.last_seq = True, 2
+    assert stream.push(b"x" * (MAX_BACKLOG - 1))
+    hub.offer(1, log.after(1, 0)[0])
+    assert not stream.live
+    while not stream.outlet.empty:
+        stream.outlet.take(0)
+    assert b"".join(stream.page(log)[0]) == b"1;2;"
+    hub.leave(stream)
+
+
 def test_who_goes_live_while_the_log_is_read(hub: Hub, log: Memory) -> None:
     """C30: what was read is for streams that were further; one that was not loses nothing between."""
     early, late = Stream(1, "u", 0), Stream(1, "u", 0)
@@ -196,6 +211,16 @@ def test_who_goes_live_while_the_log_is_read(hub: Hub, log: Memory) -> None:
     assert [received[stream] for stream in (early, late)] == [b"4;", b"2;3;4;"]
     for stream in (early, late):
         hub.leave(stream)
+
+
+def test_an_idle_stream_is_not_silent(log: Memory) -> None:
+    """C29, C33: a thread of the server's writes comments meanwhile."""
+    limits = Limits(heartbeat=0.05, max_age=1)
+    hub = Hub(log, None, lambda pairs: set(), MemoryDoorbell(), limits, nullcontext)
+    body = StreamBody(hub, Stream(1, "u", 0), b"", {})
+    frames = list(body)
+    body.close()
+    assert event.HEARTBEAT in frames
 
 
 def test_recycled(log: Memory) -> None:

@@ -13,6 +13,7 @@ import pytest
 from nursecare_chat.stream.interfaces import Limits
 from nursecare_chat.stream.line import LAST_CHUNK, Line
 from nursecare_chat.stream.lines import Lines
+from nursecare_chat.stream.outlet import MAX_BACKLOG, MAX_STUCK
 from nursecare_chat.stream.subscriber import Stream
 
 from ..support.wait import eventually
@@ -58,9 +59,18 @@ def leave() -> Leaver:
 
 
 @pytest.fixture
-def make(leave: Leaver) -> Iterator[Callable[..., Pair]]:
+def cut_off() -> list[Stream]:
+    return []
+
+
+@pytest.fixture
+def lines(leave: Leaver, cut_off: list[Stream]) -> Lines:
+    return Lines(Limits(heartbeat=0.2), leave, lambda stream: None, cut_off.extend)
+
+
+@pytest.fixture
+def make(lines: Lines) -> Iterator[Callable[..., Pair]]:
     """Pairs that share an epoll."""
-    lines = Lines(Limits(heartbeat=0.2), leave, lambda stream: None, lambda streams: None)
     pairs: list[Pair] = []
 
     def one(**options: float) -> Pair:
@@ -157,13 +167,47 @@ def test_the_end_waits_for_its_turn(make: Callable[..., Pair], leave: Leaver) ->
     eventually(lambda: leave.left == [pair.stream])
 
 
-def test_recycled_with_a_backlog(make: Callable[..., Pair], leave: Leaver) -> None:
+def test_recycled_with_a_backlog(make: Callable[..., Pair], lines: Lines) -> None:
     """C34: at its age a slow reader gets all that waits, and then the end."""
-    pair = make(recycle_in=0.3)
+    pair = make(recycle_in=20.0)
     taken = fill(pair.line._descriptor)
     assert pair.line.push(b"frame")
-    eventually(lambda: pair.line.ended)
+    for later, ended in ((10, False), (21, True)):
+        lines._look(time.monotonic() + later)
+        assert pair.line.ended is ended
     assert pair.read() == b"x" * taken + b"5\r\nframe\r\n" + LAST_CHUNK
+
+
+def test_an_idle_one_is_not_silent(make: Callable[..., Pair], lines: Lines) -> None:
+    """C29, C33: a comment, when the next look would be too late for it."""
+    pair = make()
+    lines._look(time.monotonic() + 1)
+    pair.client.setblocking(False)
+    assert pair.client.recv(100).startswith(HEARTBEAT)
+
+
+def test_the_bound_on_what_waits(make: Callable[..., Pair]) -> None:
+    """C35: beyond it the hub reads the log instead, when there is room again."""
+    pair, frame = make(), b"x" * 1000
+    fill(pair.line._descriptor)
+    chunk = len(b"%x\r\n%b\r\n" % (len(frame), frame))
+    pushed = [pair.line.push(frame) for _ in range(MAX_BACKLOG // len(frame) + 10)]
+    assert sum(pushed) == MAX_BACKLOG // chunk
+    while not pair.line.push(frame):
+        assert pair.client.recv(1 << 16)
+
+
+def test_who_takes_nothing_is_cut_off(make: Callable[..., Pair], lines: Lines, cut_off: list[Stream]) -> None:
+    """C35: once something has waited for too long; who reads stays."""
+    idle, reading = make(), make()
+    fill(idle.line._descriptor)
+    for pair in (idle, reading):
+        assert pair.line.push(b"frame")
+    since = idle.line.stalled_since
+    assert since is not None
+    for late, expected in ((MAX_STUCK - 1, []), (MAX_STUCK + 1, [idle.stream])):
+        lines._look(since + late)
+        assert cut_off == expected
 
 
 def test_a_childs_thread_ends() -> None:
