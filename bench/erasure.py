@@ -10,22 +10,18 @@ purge of 1,000 blobs beside the three ways in which somebody would write that by
 from __future__ import annotations
 
 import argparse
-import http.client
 import logging
 import os
 import random
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from azure.storage.blob import BlobServiceClient, ContainerClient
@@ -36,6 +32,7 @@ from nursecare_chat.storage.azure_account import Service, account_of
 from tests.support.azurite import ACCOUNT, KEY
 from tests.support.azurite import Server as Azurite
 from tests.support.databases import Databases
+from tests.support.faulty import Faulty
 from tests.support.hosts import HOSTS, Workbench
 from tests.support.redis import Server as Redis
 from tests.support.servers import Process
@@ -44,82 +41,24 @@ BLOB = b"\xff\xd8\xff" + bytes(500)
 HOST = "reference-postgresql"
 FREE = 10
 """Purges that wait for a worker, at least, as long as workers are killed."""
+PATIENCE = 300.0
+"""Seconds in which the last worker must have settled everything."""
+
 COUNT = 1000
 """Blobs of the purge that is timed."""
-
-
-class Faulty(ThreadingHTTPServer):
-    """Passes requests on to ``target``; of each hundred so many get a 500, a 503 or a connection that breaks off."""
-
-    daemon_threads = True
-
-    def __init__(self, target: str, percent: float) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.target = urlsplit(target).netloc
-        self.percent = percent
-        self.injected = 0
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Who was killed breaks off its connections."""
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/{ACCOUNT}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Faulty
-
-    def _pass(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if random.random() * 100 < self.server.percent:
-            self.server.injected += 1
-            if random.random() < 0.3:
-                self.close_connection = True
-                return
-            status = random.choice((500, 503))
-            self.send_response(status)
-            self.send_header("x-ms-error-code", "ServerBusy" if status == 503 else "InternalError")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        upstream = http.client.HTTPConnection(self.server.target, timeout=30)
-        upstream.request(self.command, self.path, body, dict(self.headers.items()))
-        answer = upstream.getresponse()
-        data = answer.read()
-        self.send_response(answer.status)
-        for name, value in answer.getheaders():
-            if name.lower() not in (
-                "transfer-encoding",
-                "content-length",
-                "connection",
-                "keep-alive",
-                "date",
-                "server",
-            ):
-                self.send_header(name, value)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
-        upstream.close()
-
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass
-
-    def log_message(self, *arguments: Any) -> None:
-        pass
 
 
 class Yard:
     """A host with closed threads, their blobs, and the worker that is to be killed."""
 
     def __init__(self, folder: Path, queue: str, azurite: Azurite, faulty: Faulty) -> None:
-        said = f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint="
         self._settings = {"CHAT_STORAGE_URL": f"azure://erasure-{os.urandom(4).hex()}", "CHAT_QUEUE_URL": queue}
         self.databases = Databases(folder)
-        here = {**self._settings, "CHAT_AZURE_CONNECTION_STRING": said + azurite.url, "CHAT_QUEUE_URL": "sqlite://"}
+        here = {
+            **self._settings,
+            "CHAT_AZURE_CONNECTION_STRING": azurite.connection_string,
+            "CHAT_QUEUE_URL": "sqlite://",
+        }
         self.bench = Workbench(HOSTS[HOST], folder, self.databases, here)
         self.bench.state.purges._wake = lambda thread, delay: None  # so the sweep at a worker's start finds it all
         self.storage: Any = self.bench.state.storage
@@ -127,12 +66,13 @@ class Yard:
         self._environment = {
             **os.environ,
             **self._settings,
-            "CHAT_AZURE_CONNECTION_STRING": said + faulty.url,
+            "CHAT_AZURE_CONNECTION_STRING": faulty.connection_string,
             "NURSECARE_DATABASE_URL": self.bench.url,
             "NURSECARE_INSTANCE": str(folder),
             "CHAT_ENABLED": "true",
         }
         self._log = folder / "worker.log"
+        self._worker: Process | None = None
 
     def close_threads(self, count: int, blobs: int) -> list[int]:
         client = self.bench.login("client")
@@ -154,7 +94,21 @@ class Yard:
 
     def worker(self) -> Process:
         command = [sys.executable, "-m", "flask", "--app", self.bench.host.wsgi, "chat", "worker"]
-        return Process(command, self._log, self._environment)
+        self._worker = Process(command, self._log, self._environment)
+        return self._worker
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.end()
+        self.bench.close()
+        self.databases.close()
+
+    def a_minute_passes(self) -> None:
+        """For what a killed worker had: its lease is over."""
+        purges = self.bench.state.models.purges
+        with self.bench.state.database.write() as unit:
+            held = purges.update().where(purges.c.lease_owner.is_not(None))
+            unit.connection.execute(held.values(lease_until=self.bench.state.clock.utcnow(-1)))
 
     def purges(self) -> list[Any]:
         with self.bench.state.database.read() as connection:
@@ -178,10 +132,24 @@ def holders(yard: Yard) -> dict[int, tuple[str | None, int]]:
     return {row.thread_id: (row.lease_owner, row.attempts) for row in yard.purges()}
 
 
-def kill_and_kill(yard: Yard, kills: int, threads: int, blobs: int) -> dict[str, Any]:
+def print_progress(done: int, kills: int, settled: int, closed: int) -> None:
+    print(f"\r{done} of {kills} kills, {settled} of {closed} settled", end="", file=sys.stderr)
+
+
+def kill_and_kill(
+    yard: Yard,
+    kills: int,
+    threads: int,
+    blobs: int,
+    free: int = FREE,
+    patient: bool = True,
+    show: Callable[[int, int, int, int], None] = print_progress,
+) -> dict[str, Any]:
     """So many kills, and then one worker that is let live until everything is settled.
 
     A killed worker's purge is nobody's for a minute; so that the next one finds some to do, more threads are closed.
+
+    :param patient: let that minute pass; else it is over at once, and the next worker takes the purge over.
     """
     closed = yard.close_threads(threads, blobs)
     seen: set[int] = set()
@@ -197,14 +165,11 @@ def kill_and_kill(yard: Yard, kills: int, threads: int, blobs: int) -> dict[str,
                 false += yard.left(names.prefix(row.thread_id)) > 0
         return rows
 
-    def show(done: int) -> None:
-        print(f"\r{done} of {kills} kills, {len(seen)} of {len(closed)} settled", end="", file=sys.stderr)
-
     for done in range(kills):
         rows = look()
-        show(done)
-        if sum(row.state != "settled" and row.lease_owner is None for row in rows) < FREE:
-            closed += yard.close_threads(FREE, blobs)
+        show(done, kills, len(seen), len(closed))
+        if sum(row.state != "settled" and row.lease_owner is None for row in rows) < free:
+            closed += yard.close_threads(free, blobs)
         before = holders(yard)
         worker = yard.worker()
         while holders(yard) == before and worker.popen.poll() is None:
@@ -214,12 +179,16 @@ def kill_and_kill(yard: Yard, kills: int, threads: int, blobs: int) -> dict[str,
         worker.popen.wait()
         hits.update(row.state for row in yard.purges() if row.lease_owner not in (None, before[row.thread_id][0]))
         worker.end()
-    worker = yard.worker()
+        if not patient:
+            yard.a_minute_passes()
+    worker, deadline = yard.worker(), time.monotonic() + PATIENCE
     while any(row.state != "settled" for row in look()) and worker.popen.poll() is None:
-        show(kills)
+        show(kills, kills, len(seen), len(closed))
+        if time.monotonic() > deadline:
+            worker.end()
+            raise AssertionError(f"only {len(seen)} of {len(closed)} purges are settled")
         time.sleep(0.5)
     worker.end()
-    print(file=sys.stderr)
     rows = yard.purges()
     receipts = [content(row) | {"signature": row.signature} for row in rows]
     key = yard.bench.state.receipts._key.public()
@@ -297,12 +266,13 @@ def main() -> None:
             continue
         folder = Path(tempfile.mkdtemp(prefix="bench-"))
         azurite, redis = Azurite(), Redis()
-        faulty = Faulty(azurite.url, options.errors)
+        faulty = Faulty(azurite.url)
+        faulty.now_and_then(options.errors)
         yard = Yard(folder, redis.url if kind == "redis" else "sqlite://", azurite, faulty)
         try:
             figures = kill_and_kill(yard, options.kills, options.threads, options.blobs)
-            print(f"queue on {kind}")
-            for name, value in {**figures, "storage errors injected": faulty.injected}.items():
+            print(f"\nqueue on {kind}")
+            for name, value in {**figures, "storage errors injected": faulty.injected.total()}.items():
                 print(f"  {name:42} {value}")
             if kind == "redis" or options.queue:
                 times = race(yard, azurite)
@@ -311,9 +281,8 @@ def main() -> None:
                 for name, value in times.items():
                     print(f"  {name:42} {value:.2f} s  {value / fastest:.2f}")
         finally:
-            yard.bench.close()
-            yard.databases.close()
-            faulty.shutdown()
+            yard.close()
+            faulty.close()
             azurite.close()
             redis.close()
 

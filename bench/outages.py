@@ -2,7 +2,7 @@
 
     script/bench outages [--messages 5000] [--away 20]
 
-Every post has a ``clientMessageId`` and is sent again until it is acknowledged, as a client does. ``delay`` is from the
+Posts and streams are those of :mod:`bench.under_load`. ``delay`` is from the
 first attempt of a post to the moment at which a stream has its frame, over all streams of its chat.
 """
 
@@ -12,107 +12,21 @@ import argparse
 import logging
 import statistics
 import tempfile
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import httpx
-
+from bench.under_load import Listener, Load, percentile
 from tests.support.databases import Databases
-from tests.support.live import Live, Person
+from tests.support.live import Live
 from tests.support.postgres import Server as Postgres
 from tests.support.redis import Server as Redis
-from tests.support.sse import Parser
 
 SETTINGS = {"CHAT_STREAM_HEARTBEAT": "15", "CHAT_MAX_STREAMS_PER_USER": "off"}
 CHATS, STREAMS, POSTERS = 10, 4, 6
 SETTLE = 15.0
 """Seconds after the last post in which every stream must have everything."""
-
-
-class Post(NamedTuple):
-    """One that was acknowledged; the times are ``time.monotonic()``'s."""
-
-    chat: int
-    seq: int
-    at: float
-    took: float
-    tries: int
-
-
-class Listener:
-    """One stream, and when each of its messages came."""
-
-    def __init__(self, person: Person, chat: int) -> None:
-        self.chat = chat
-        self.ended = False
-        self.came: list[tuple[int, float]] = []
-        self._client = person.http
-        self._response: httpx.Response | None = None
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        parser = Parser()
-        request = self._client.build_request(
-            "GET", f"/api/chat/threads/{self.chat}/stream", headers={"Last-Event-ID": "0"}
-        )
-        try:
-            self._response = self._client.send(request, stream=True)
-            for chunk in self._response.iter_raw():
-                now = time.monotonic()
-                self.came += [
-                    (event.json["seq"], now) for event in parser.feed(chunk) if event.name == "MessageCreated"
-                ]
-        except Exception:
-            pass
-        self.ended = True
-
-
-class Load:
-    """Posts from several threads until told to stop."""
-
-    def __init__(self, people: list[Person], chats: list[int], pause: float) -> None:
-        self.posts: list[Post] = []
-        self.refused: Counter[str] = Counter()
-        self._stop = threading.Event()
-        self._pause = pause
-        self._threads = [
-            threading.Thread(target=self._post, args=(number, person, chats)) for number, person in enumerate(people)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def _post(self, number: int, person: Person, chats: list[int]) -> None:
-        count = 0
-        while not self._stop.is_set():
-            chat, count, tries, started = chats[count % len(chats)], count + 1, 0, time.monotonic()
-            while True:
-                tries, attempted = tries + 1, time.monotonic()
-                try:
-                    answer = person.say(chat, "x" * 40, clientMessageId=f"{number}-{count}")
-                except httpx.TransportError as error:
-                    self.refused[type(error).__name__] += 1
-                else:
-                    if answer.status_code == 200:
-                        took = time.monotonic() - attempted
-                        self.posts.append(Post(chat, answer.json()["seq"], started, took, tries))
-                        break
-                    self.refused[str(answer.status_code)] += 1
-                time.sleep(0.2)
-            time.sleep(self._pause)
-
-    def stop(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-
-def percentile(values: list[float], part: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * part))] if ordered else float("nan")
 
 
 def run(name: str, messages: int, fault: Callable[[Redis, Postgres], None]) -> dict[str, Any]:
@@ -150,12 +64,12 @@ def figures(
     name: str, load: Load, listeners: list[Listener], expected: dict[int, set[int]], began: float, over: float
 ) -> dict[str, Any]:
     at = {(post.chat, post.seq): post.at for post in load.posts}
-    lost = sum(len(expected[one.chat] - {seq for seq, _ in one.came}) for one in listeners)
-    doubled = sum(len(one.came) - len({seq for seq, _ in one.came}) for one in listeners)
-    unordered = sum([seq for seq, _ in one.came] != sorted(seq for seq, _ in one.came) for one in listeners)
+    lost = sum(len(expected[one.chat] - {came.seq for came in one.came}) for one in listeners)
+    doubled = sum(len(one.came) - len({came.seq for came in one.came}) for one in listeners)
+    unordered = sum([came.seq for came in one.came] != sorted(came.seq for came in one.came) for one in listeners)
     delays = {"before": [], "during": [], "after": []}
     for one in listeners:
-        for seq, came in one.came:
+        for seq, _, came in one.came:
             posted = at[one.chat, seq]
             delays["before" if posted < began else "during" if posted < over else "after"].append(came - posted)
     during = [post.took for post in load.posts if began <= post.at < over]
@@ -168,7 +82,7 @@ def figures(
         "lost": lost,
         "doubled": doubled,
         "out of order": unordered,
-        "streams ended": sum(one.ended for one in listeners),
+        "streams ended": sum(one.ends for one in listeners),
         "post p50/p99 during": (statistics.median(during or [0]), percentile(during, 0.99)),
         **{f"delay p50/p99 {when}": (percentile(v, 0.5), percentile(v, 0.99)) for when, v in delays.items()},
     }

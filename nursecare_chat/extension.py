@@ -95,7 +95,7 @@ class Chat:
         if KEY in app.extensions:
             raise ConfigurationError("chat.init_app was called twice for one application; call it once.")
 
-        require_driver(app.config.get("SQLALCHEMY_DATABASE_URI"))
+        require_driver(app.config)
         enabled, config = configuration.load(app.config)
         models = build_models(db, user_model, request_model)
         bound = bind(policy, user_key=_attribute(user_model, models), request_client=request_client)

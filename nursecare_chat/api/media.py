@@ -45,7 +45,7 @@ def put_media(token: str) -> Response:
     if request.mimetype != grant.content_type:
         raise UnsupportedMediaType(f"Send the body as {grant.content_type}.")
     storage.receive(grant, _body(grant.size))
-    return Response(status=201, headers={"Cache-Control": "no-store"})
+    return Response(status=201, headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
 
 
 @describe(

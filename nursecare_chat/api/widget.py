@@ -8,7 +8,7 @@ from flask import Response, current_app, request
 
 from .. import widget
 from ..config import is_enabled
-from ..errors import NotFound
+from ..errors import Forbidden, NotFound
 from ..keys import wire
 from ..state import current
 from . import gates
@@ -33,12 +33,16 @@ def show_file(name: str, version: str = "") -> Response:
 
 
 def settings() -> dict[str, Any] | None:
-    """For the macros; ``None`` with the chat switched off, or with nobody logged in."""
+    """For the macros; ``None`` with the chat switched off, with nobody logged in, or where the policy raises."""
     if not (is_enabled(current_app.config) and gates.is_logged_in()):
+        return None
+    try:
+        user = wire(current().access.user_id(gates.user()))
+    except Forbidden:
         return None
     config = current().config
     return {
-        "user": wire(current().access.user_id(gates.user())),
+        "user": user,
         "base": gates.mount(),
         "max_text": config.max_text,
         "max_image_bytes": config.max_image_bytes,

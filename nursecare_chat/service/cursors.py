@@ -19,7 +19,7 @@ transaction that took longer still. Which of the newest threads it had, where ma
 says one by one. If what is there now does not explain that, the client is told to load its list anew.
 
 An id is for its user and this application: it is signed, so that one from elsewhere is garbage instead of a gap. It has
-no content and no thread's id.
+no content; whoever has it can read of which of the newest threads the user was told.
 """
 
 from __future__ import annotations

@@ -6,11 +6,12 @@ Nothing here is set for a session: behind a pooler the next transaction on the c
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import sys
 import termios
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from functools import cache, partial
 from typing import Any
 
@@ -49,22 +50,23 @@ NETWORK = {
 """Seconds, and milliseconds for the last: a machine that is gone is noticed. libpq's own defaults are two hours."""
 
 
-def require_driver(url: Any) -> None:
+def require_driver(config: Mapping[str, Any]) -> None:
     """
-    :param url: the host's ``SQLALCHEMY_DATABASE_URI``, if it has one.
-    :raises ConfigurationError: if it is PostgreSQL's and its driver is not installed.
+    :param config: the host's.
+    :raises ConfigurationError: if its database's address is for psycopg, which is not installed. All else is the host's
+        own to tell.
     """
     try:
-        parsed = sa.make_url(url or "sqlite://")
-        if parsed.get_backend_name() == "postgresql":
-            parsed.get_dialect().import_dbapi()
-    except sa.exc.ArgumentError:  # the host's own to tell
+        url = sa.make_url(config.get("SQLALCHEMY_DATABASE_URI") or "sqlite://")
+        wanted = url.get_backend_name() == "postgresql" and url.get_dialect().driver == "psycopg"
+    except (sa.exc.ArgumentError, ValueError):
         return
-    except ImportError as error:
+    given = "module" in config.get("SQLALCHEMY_ENGINE_OPTIONS", {})
+    if wanted and not given and importlib.util.find_spec("psycopg") is None:
         raise ConfigurationError(
-            f"SQLALCHEMY_DATABASE_URI is {parsed.drivername}://…, and {error.name} is missing:"
-            " pip install 'nursecare-chat[postgres]', for postgresql+psycopg://…"
-        ) from None
+            f"SQLALCHEMY_DATABASE_URI is {url.drivername}://…, and psycopg is missing:"
+            " pip install 'nursecare-chat[postgres]'"
+        )
 
 
 def own_engine(host: Engine, options: dict[str, Any]) -> Engine:

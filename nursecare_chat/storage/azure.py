@@ -183,6 +183,7 @@ class AzureStorage:
     def listing(self, prefix: str) -> list[str]:
         """Everything counts here, also what :meth:`delete` left and what only a snapshot or a version has: an empty
         listing says that nothing is left."""
+        _check_prefix(prefix)
         with translated():
             return sorted({item.name for item in self._items(prefix)})
 
@@ -191,6 +192,7 @@ class AzureStorage:
         :returns: without what :meth:`delete` left.
         :raises StorageUnavailable: if something resists: with the service's word for the first of it, and the status.
         """
+        _check_prefix(prefix)
         found: set[str] = set()
         seen: set[tuple[str, Any]] = set()
         trouble: StorageUnavailable | None = None
@@ -218,8 +220,6 @@ class AzureStorage:
         raise trouble or StorageUnavailable("BlobsLeft")
 
     def _items(self, prefix: str) -> Iterator[BlobProperties]:
-        if not names.is_prefix(prefix):
-            raise ValueError("not a thread's prefix")
         return iter(self._container.list_blobs(prefix, include=HIDDEN, results_per_page=PAGE))
 
     def _delete(self, items: Iterable[BlobProperties]) -> Iterator[None]:
@@ -257,6 +257,11 @@ class AzureStorage:
         except HttpResponseError as error:
             return refused(error)
         return None
+
+
+def _check_prefix(prefix: str) -> None:
+    if not names.is_prefix(prefix):
+        raise ValueError("not a thread's prefix")
 
 
 def _checked(name: str) -> str:

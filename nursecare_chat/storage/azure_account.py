@@ -44,6 +44,9 @@ LONGEST_TTL = 6 * 24 * 3600
 WITH_KEY = "DefaultEndpointsProtocol=https;AccountName=…;AccountKey=…, with https except on loopback"
 WITH_IDENTITY = "https://<account>.blob.core.windows.net, with https except on loopback"
 
+STUMBLES = (ValueError, AttributeError)
+"""What the SDK raises over an answer of 200 that is none of the service's: a page of a proxy in between, or nothing."""
+
 _silent = logging.Logger("nursecare_chat.azure")
 _silent.disabled = True  # The SDK writes URLs and headers at INFO; this one logger of ours takes them and says nothing.
 
@@ -235,7 +238,7 @@ def translated() -> Iterator[None]:
         yield
     except HttpResponseError as error:
         raise refused(error) from None
-    except (AzureError, OSError) as error:
+    except (AzureError, OSError, *STUMBLES) as error:
         raise StorageUnavailable(type(error).__name__) from None
 
 

@@ -19,7 +19,7 @@ from typing import BinaryIO, NamedTuple
 
 from itsdangerous import BadData, URLSafeSerializer
 
-from ..errors import AlreadyUploaded, BadSignature, BodyTooLarge, StorageUnavailable, UnsupportedMediaType
+from ..errors import AlreadyUploaded, BadSignature, BodyTooLarge, Busy, StorageUnavailable, UnsupportedMediaType
 from . import canary, names
 from .base import Retention, SignedPut
 
@@ -34,7 +34,8 @@ PART = ".part"
 
 AT_ONCE = 3
 """Uploads to one address that may be under way: a client tries again before the server notices that its connection
-broke. Without a bound one address could fill the disk with what never ends."""
+broke. Without a bound one address could fill the disk with what never ends. Whoever comes then takes the place of the
+one that was silent for longest, which may be what a killed process left."""
 
 
 class Grant(NamedTuple):
@@ -105,7 +106,8 @@ class LocalStorage:
     def receive(self, grant: Grant, chunks: Iterable[bytes]) -> None:
         """Create the blob that ``grant`` names from an upload's body; nothing of it stays if that fails.
 
-        :raises AlreadyUploaded: if the URL has created it before, or :data:`AT_ONCE` others are just about to.
+        :raises AlreadyUploaded: if the URL has created it before.
+        :raises Busy: as soon as later ones have taken this one's place, see :data:`AT_ONCE`.
         :raises BodyTooLarge: as soon as there are more bytes than were declared.
         :raises UnsupportedMediaType: as soon as the first bytes are not of the declared type.
         """
@@ -113,7 +115,8 @@ class LocalStorage:
         with _translated():
             if _spent(target).exists():
                 raise AlreadyUploaded()
-            with self._part(target, [str(number) for number in range(AT_ONCE)]) as (part, file):
+            _make_room(target)
+            with self._part(target) as (part, file):
                 head, size = b"", 0
                 for chunk in chunks:
                     size += len(chunk)
@@ -123,6 +126,8 @@ class LocalStorage:
                         head = (head + chunk)[: names.HEAD]
                         if len(head) == names.HEAD:
                             _require_type(head, grant.content_type)
+                    if not os.fstat(file.fileno()).st_nlink:
+                        raise Busy()
                     file.write(chunk)
                 _require_type(head, grant.content_type)
                 file.flush()
@@ -158,7 +163,7 @@ class LocalStorage:
 
     def write(self, name: str, data: bytes) -> None:
         target = self._file(name)
-        with _translated(), self._part(target, [random.token_hex(4)]) as (part, file):
+        with _translated(), self._part(target) as (part, file):
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -208,25 +213,28 @@ class LocalStorage:
         return self._root / _checked(name)
 
     @contextmanager
-    def _part(self, target: Path, labels: Iterable[str]) -> Iterator[tuple[Path, BinaryIO]]:
-        """A file beside ``target`` to write to, by the first label that is free; gone at the end unless it was renamed.
-
-        :raises AlreadyUploaded: if none is free.
-        """
+    def _part(self, target: Path) -> Iterator[tuple[Path, BinaryIO]]:
+        """A file beside ``target`` to write to; gone at the end unless it was renamed."""
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part, descriptor = _first_free(target.with_name(f"{target.name}.{label}{PART}") for label in labels)
+        part = target.with_name(f"{target.name}.{random.token_hex(4)}{PART}")
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
                 yield part, file
         finally:
             part.unlink(missing_ok=True)
 
 
-def _first_free(paths: Iterable[Path]) -> tuple[Path, int]:
-    for path in paths:
-        with suppress(FileExistsError):
-            return path, os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    raise AlreadyUploaded("Uploads to this address are under way.")
+def _make_room(target: Path) -> None:
+    """For one more of :data:`AT_ONCE`."""
+
+    def heard_of(part: Path) -> int:
+        with suppress(FileNotFoundError):
+            return part.stat().st_mtime_ns
+        return 0
+
+    under_way = sorted(target.parent.glob(f"{target.name}.*{PART}"), key=heard_of, reverse=True)
+    for part in under_way[AT_ONCE - 1 :]:
+        part.unlink(missing_ok=True)
 
 
 def _checked(name: str) -> str:

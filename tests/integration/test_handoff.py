@@ -28,11 +28,6 @@ def live(live_servers: Callable[..., Live]) -> Live:
     return live_servers("gevent", **FEW)
 
 
-def written_off(live: Live, thread: int) -> int:
-    """Streams of the thread that gunicorn has done with."""
-    return len(re.findall(rf'"GET /api/chat/threads/{thread}/stream HTTP/1.[01]" 200 ', live.server.output))
-
-
 def streams_open(person: Person) -> float:
     metrics = person.http.get("/api/chat/metrics").text
     return float(re.search(r"streams_open(?:{[^}]*})? ([0-9.]+)", metrics)[1])
@@ -84,7 +79,7 @@ def test_both_versions_of_http(live: Live, version: str) -> None:
         raw.wait(1)
         assert raw.headers["connection"] == "close"
         assert raw.headers.get("transfer-encoding") == ("chunked" if version == "1.1" else None)
-        eventually(lambda: written_off(live, thread) == 1)
+        eventually(lambda: live.written_off(thread) == 1)
         raw.send(pipelined)
         client.say(thread, "live")
         assert [event.json["text"] for event in raw.wait(2)] == ["replayed", "live"]
@@ -93,7 +88,7 @@ def test_both_versions_of_http(live: Live, version: str) -> None:
         assert raw.ended_cleanly if version == "1.1" else (not raw.reset and LAST_CHUNK not in raw.received)
         assert b"\r" not in raw.body
         assert raw.received.count(b"HTTP/1.") == 1
-    assert written_off(live, thread) == 1
+    assert live.written_off(thread) == 1
 
 
 def test_a_slow_reader(live: Live) -> None:
@@ -121,7 +116,7 @@ def test_what_the_kernel_holds_does_not_reach_who_lost_access(live: Live) -> Non
     admin, client = live.login("admin2"), live.login("client")
     with RawStream(admin, thread, receive_buffer=4096) as raw:
         raw.wait_head()
-        eventually(lambda: written_off(live, thread) == 1)
+        eventually(lambda: live.written_off(thread) == 1)
         for _ in range(20):
             client.say(thread, LONG)
         with live.bench.app.app_context():
@@ -200,7 +195,7 @@ def test_a_middleware_that_changes_bodies(own_live: Callable[..., Live], change:
     for number in (2, 3):
         client.say(thread, "hello")
         assert reader.wait(number)[-1].json["text"] == text
-    assert written_off(live, thread) == 0
+    assert live.written_off(thread) == 0
     reader.stop()
 
 
@@ -214,7 +209,7 @@ def test_two_workers(live_servers: Callable[..., Live]) -> None:
         with live.served_by(worker):
             client = live.login("client")
             readers += [client.listen(thread).wait_open() for _ in range(2)]
-    eventually(lambda: written_off(live, thread) == 4)
+    eventually(lambda: live.written_off(thread) == 4)
     for number in range(1, 11):
         client.say(thread, str(number))
     client.close(thread)
@@ -229,7 +224,7 @@ def test_bytes_behind_the_request_cost_nothing(live: Live) -> None:
     client = live.login("client")
     (worker,) = live.server.workers()
     streams = [RawStream(client, thread).wait_head() for _ in range(5)]
-    eventually(lambda: written_off(live, thread) == 5)
+    eventually(lambda: live.written_off(thread) == 5)
     for stream in streams:
         stream.send(b"more")
     client.say(thread, "heard")

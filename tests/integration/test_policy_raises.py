@@ -66,6 +66,16 @@ def test_nobody_may(
 
 
 @pytest.mark.one_process
+def test_the_hosts_page_goes_on(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C3, C7: without the chat in it."""
+    api = bench.login("client")
+    assert "nursecare-chat" in api.call("GET", "/requests/1").get_data(as_text=True)
+    monkeypatch.setattr(bench.state.access.policy, "user_id", unsure)
+    page = api.call("GET", "/requests/1")
+    assert (page.status_code, "<nursecare-chat" in page.get_data(as_text=True)) == (200, False)
+
+
+@pytest.mark.one_process
 @pytest.mark.parametrize("raising", BLIND)
 @pytest.mark.parametrize("who", ["client", "admin"])
 def test_nothing_in_the_inbox(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import ssl
 from collections.abc import Iterator, Mapping
@@ -113,6 +114,10 @@ class Live:
             request_id = self.bench.host.new_request("client")
         person = self.login("client")
         return person.open(request_id)
+
+    def written_off(self, thread: int) -> int:
+        """Streams of the thread that gunicorn has done with, by its access log: those that ended or were taken over."""
+        return len(re.findall(rf'"GET /api/chat/threads/{thread}/stream HTTP/1.[01]" 200 ', self.server.output))
 
     def close(self) -> None:
         self.server.end()

@@ -31,6 +31,8 @@ LONGEST = (
     "integration/test_doctor",
     "integration/test_postgresql",
     "integration/test_azure",
+    "integration/test_chaos",
+    "integration/test_faulty_storage",
     "integration/test_canaries",
 )
 """How the names of those that go first begin, the longest first; the quick ones fill up the end."""

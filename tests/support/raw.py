@@ -74,6 +74,10 @@ class RawStream:
             pass
         return self.events
 
+    def sip(self) -> bool:
+        """One byte; whether there was one."""
+        return self._take(1)
+
     def _take(self, most: int = 1 << 18) -> bool:
         try:
             data = self._socket.recv(most)

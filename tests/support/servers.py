@@ -125,6 +125,9 @@ class Server(Process):
                     self.end()
                     raise AssertionError(f"the {kind} server did not start:\n{self.output}") from None
                 time.sleep(0.05)
+            except BaseException:  # whoever waits for it is interrupted
+                self.end()
+                raise
 
     @classmethod
     def again(cls, ended: Server) -> Server:
