@@ -49,13 +49,14 @@ SEEN = "nursecare-chat-worker"
 
 
 class JsonSerializer(Serializer):
-    """A task as its name and ids. Huey's own are pickles: whoever can write into the queue runs code as the worker."""
+    """A task as its name and arguments. Huey's own are pickles: whoever can write into the queue runs code as the worker."""
 
     def _serialize(self, data: Any) -> bytes:
         if not isinstance(data, Message):
             return b"null"  # what became of a task that failed; nobody asks, the database says
         eta = data.eta and data.eta.isoformat()
-        return json.dumps({"id": data.id, "name": data.name, "eta": eta, "args": data.args}).encode()
+        task = {"id": data.id, "name": data.name, "eta": eta, "args": data.args, "kwargs": data.kwargs}
+        return json.dumps(task).encode()
 
     def _deserialize(self, data: bytes) -> Message:
         """
@@ -63,7 +64,8 @@ class JsonSerializer(Serializer):
         """
         found = json.loads(bytes(data))
         eta = found["eta"] and datetime.fromisoformat(found["eta"])
-        return Message(id=str(found["id"]), name=str(found["name"]), eta=eta, args=tuple(found["args"]))
+        args, kwargs = tuple(found["args"] or ()), dict(found["kwargs"] or {})
+        return Message(id=str(found["id"]), name=str(found["name"]), eta=eta, args=args, kwargs=kwargs)
 
 
 def make_huey(url: str, instance_path: str) -> Huey:

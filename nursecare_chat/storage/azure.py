@@ -105,8 +105,9 @@ class AzureStorage:
         return data or None
 
     def write(self, name: str, data: bytes) -> None:
+        content_type = names.content_type_of(_checked(name))
         with translated():
-            self._put(_checked(name), data, names.content_type_of(name))
+            self._put(name, data, content_type)
 
     def delete(self, name: str) -> None:
         """Put an empty blob in its place, if there is one, and remove what snapshots kept."""

@@ -32,6 +32,9 @@ MARKER = ".nursecare-chat"
 PART = ".part"
 """Ends the name of an upload that is under way."""
 
+WHOLE = ".whole"
+"""Ends the name of one that has come to its end, and is about to get its own."""
+
 AT_ONCE = 3
 """Uploads to one address that may be under way: a client tries again before the server notices that its connection
 broke. Without a bound one address could fill the disk with what never ends. Whoever comes then takes the place of the
@@ -132,16 +135,7 @@ class LocalStorage:
                 _require_type(head, grant.content_type)
                 file.flush()
                 os.fsync(file.fileno())
-                try:
-                    # Whoever makes this file has the name; of two uploads at once one.
-                    os.close(os.open(_spent(target), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-                except FileExistsError:
-                    raise AlreadyUploaded() from None
-                try:
-                    part.rename(target)
-                except OSError:
-                    _spent(target).unlink()  # nothing was created, so the address is good for another try
-                    raise
+                _give_name(part, target)
 
     def open_granted(self, grant: Grant) -> BinaryIO | None:
         """The blob that a reading ``grant`` names, ``None`` if there is none."""
@@ -222,6 +216,31 @@ class LocalStorage:
                 yield part, file
         finally:
             part.unlink(missing_ok=True)
+
+
+def _give_name(part: Path, target: Path) -> None:
+    """To an upload that came to its end; of two at once one gets it.
+
+    :raises AlreadyUploaded, Busy: see :meth:`LocalStorage.receive`.
+    """
+    whole = part.with_suffix(WHOLE)  # nobody takes its place any more
+    try:
+        part.rename(whole)
+    except FileNotFoundError:
+        raise Busy() from None
+    try:
+        try:
+            # Whoever makes this file has the name.
+            os.close(os.open(_spent(target), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            raise AlreadyUploaded() from None
+        try:
+            whole.rename(target)
+        except OSError:
+            _spent(target).unlink()  # nothing was created, so the address is good for another try
+            raise
+    finally:
+        whole.unlink(missing_ok=True)
 
 
 def _make_room(target: Path) -> None:

@@ -164,7 +164,7 @@ def test_what_others_write_into_the_queue(bench: Workbench, worker: Callable[...
     """C4, C36: no code comes that way, and what is no task of ours stops no worker."""
     storage, folder = bench.state.tasks.huey.storage, tmp_path / "intruded"
     bench.state.tasks.prepare()
-    forged = b'{"id": 1, "name": "os.mkdir", "eta": null, "args": [""]}'
+    forged = b'{"id": 1, "name": "os.mkdir", "eta": null, "args": [""], "kwargs": {}}'
     for data in (pickle.dumps(Intruder(folder)), b"", b"{}", forged):
         storage.enqueue(data)
         storage.add_to_schedule(data, datetime(2020, 1, 1))
