@@ -49,7 +49,7 @@ SEEN = "nursecare-chat-worker"
 
 
 class JsonSerializer(Serializer):
-    """A task as its name and arguments. Huey's own are pickles: whoever can write into the queue runs code as the worker."""
+    """A task's name and arguments. Huey's own are pickles: whoever can write into the queue runs code as the worker."""
 
     def _serialize(self, data: Any) -> bytes:
         if not isinstance(data, Message):
