@@ -13,7 +13,7 @@ from ..support.model_run import DATABASES, TITLE, tell
 from ..support.report import note
 from ..support.world import World
 
-STORIES = 6
+STORIES = 4
 EACH = [pytest.param(host, marks=pytest.mark.database(name)) for name, host in DATABASES.items()]
 
 
