@@ -313,17 +313,20 @@ def test_a_process_was_killed_in_mid_upload(case: Case, local: LocalStorage, nam
 
 @on_local
 def test_who_was_silent_for_longest_gives_way(local: LocalStorage, name: str) -> None:
-    """C24: to whoever comes later, and is told that trying again may help: it was not this one that created it."""
+    """C24: to whoever comes later, and is told that trying again may help; no more of it is read, or the disk fills."""
     grant = local.verify("put", local.sign_put(name, "image/jpeg", len(JPEG), 60).url.rpartition("/")[2])
 
     def silent() -> Iterator[bytes]:
         yield JPEG[:20]
         unfinished(local, name, AT_ONCE - 1)
         local.receive(grant, [JPEG])
-        yield JPEG[20:]
+        yield JPEG[20:30]
+        yield JPEG[30:]
 
+    body = silent()
     with pytest.raises(Busy):
-        local.receive(grant, silent())
+        local.receive(grant, body)
+    assert [*body] == [JPEG[30:]]
     assert local.read(name, 10**6) == JPEG
 
 

@@ -55,6 +55,19 @@ def test_open_again_is_the_same_thread(client_api: Api, admin_api: Api, thread: 
     assert [api.open(1).get_json()["threadId"] for api in (client_api, admin_api)] == [thread, thread]
 
 
+@pytest.mark.one_process
+def test_somebody_opens_between_the_look_and_the_insert(
+    bench: Workbench, client_api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C18: theirs it is."""
+    first = client_api.open(1).get_json()
+    threads, looks = bench.state.threads, iter(["nothing", "nothing"])
+    look = threads._select
+    monkeypatch.setattr(threads, "_select", lambda *which: None if next(looks, "") else look(*which))
+    again = client_api.open(1)
+    assert (again.status_code, again.get_json()) == (200, first)
+
+
 @pytest.mark.parametrize("host", ["reference", "foreign", "reference-postgresql", "foreign-postgresql"])
 def test_fifty_opens_at_once_make_one_thread(make_bench: Any, host: str) -> None:
     """C18: fifty 200s with one id, and one thread; on files, for threads cannot share an in-memory connection."""
